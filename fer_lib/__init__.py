@@ -1,0 +1,1 @@
+"""Recognise facial expressions, edit them, and measure both: what the notebooks have in common."""

@@ -1,0 +1,183 @@
+"""Everything that is downloaded, in one registry: where from, which bytes, under which licence.
+
+Nothing else in the project opens a connection. A file is written beside its place, checked, and
+renamed; what cannot be had is a sentence that says what to do by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_lib import paths
+
+_TIMEOUT_S = 30
+_CHUNK = 1 << 20
+_RECORD = "sha256.json"
+
+
+class AssetError(RuntimeError):
+    """An asset cannot be had, or its bytes are not the expected ones."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One downloadable file.
+
+    Attributes:
+        name: key in the registry.
+        url: where it is, at a pinned version.
+        filename: its name under ``data/raw``.
+        sha256: hex digest of the file; empty where the host makes archives on demand, so that only
+            the commit in the URL is pinned: then the first download's digest is recorded and every
+            later check holds against that.
+        licence: what its owners allow.
+        note: what it is, and what to do when it cannot be downloaded.
+    """
+
+    name: str
+    url: str
+    filename: str
+    sha256: str
+    licence: str
+    note: str
+
+
+_FACIAL_EXPRESSIONS_COMMIT = "5bb08c2b32930d15df06dcb147ecadb8c3f7e556"
+
+_REGISTRY = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            name="facial_expressions",
+            url="https://github.com/muxspace/facial_expressions/archive/"
+            f"{_FACIAL_EXPRESSIONS_COMMIT}.tar.gz",
+            filename="facial_expressions.tar.gz",
+            sha256="",
+            licence="Apache-2.0 (repository); the press photographs have no known licence",
+            note="about 13,700 labelled photographs; unpack it and pass the folder as ROOT",
+        ),
+    )
+}
+
+
+def registry() -> dict[str, Asset]:
+    """Give every known asset by name."""
+    return dict(_REGISTRY)
+
+
+def get(name: str) -> Path:
+    """Give an asset's local file, downloading and checking it where it is not there yet.
+
+    Args:
+        name: key in the registry.
+
+    Returns:
+        The file under ``data/raw``.
+
+    Raises:
+        AssetError: the name is unknown, the download fails, or the bytes are not the expected ones.
+    """
+    asset = _find(name)
+    path = paths.data_dir() / "raw" / asset.filename
+    if not path.is_file():
+        _download(asset, path)
+    _check(asset, path)
+    return path
+
+
+def verify(name: str) -> bool:
+    """Say whether an asset is present with the expected bytes.
+
+    Args:
+        name: key in the registry.
+
+    Returns:
+        True when the local file has the recorded digest, False when there is no local file.
+
+    Raises:
+        AssetError: the name is unknown, or the file's bytes are not the expected ones.
+    """
+    asset = _find(name)
+    path = paths.data_dir() / "raw" / asset.filename
+    if path.is_file():
+        _check(asset, path)
+    return path.is_file()
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a tar archive with the filter that refuses links and paths that lead out of it.
+
+    Args:
+        archive: a ``.tar``, ``.tar.gz`` or ``.tar.xz`` file.
+        folder: where to; made if need be.
+
+    Returns:
+        The one top folder of the archive, or ``folder`` where it has several entries.
+
+    Raises:
+        AssetError: the file is no tar archive, or holds an entry that would leave ``folder``.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise AssetError(f"expected a sound tar archive, got {archive.name}: {error}") from error
+    entries = list(folder.iterdir())
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
+
+
+def _find(name: str) -> Asset:
+    if name not in _REGISTRY:
+        raise AssetError(f"expected an asset out of {sorted(_REGISTRY)}, got {name!r}")
+    return _REGISTRY[name]
+
+
+def _download(asset: Asset, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    try:
+        with (
+            urllib.request.urlopen(asset.url, timeout=_TIMEOUT_S) as response,
+            beside.open("wb") as file,
+        ):
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+    except (urllib.error.URLError, OSError) as error:
+        beside.unlink(missing_ok=True)
+        raise AssetError(
+            f"could not download {asset.name} ({error}); fetch {asset.url} by hand and put it at "
+            f"{path}"
+        ) from error
+    beside.replace(path)
+
+
+def _check(asset: Asset, path: Path) -> None:
+    digest = file_sha256(path)
+    expected = asset.sha256 or _recorded(path.parent, asset.name, digest)
+    if digest != expected:
+        raise AssetError(
+            f"expected {path.name} with sha256 {expected[:16]}…, got {digest[:16]}…; delete the "
+            "file and fetch it again"
+        )
+
+
+def _recorded(folder: Path, name: str, digest: str) -> str:
+    """Give the digest recorded for an asset, recording this one where there is none yet."""
+    record = folder / _RECORD
+    known = json.loads(record.read_text()) if record.is_file() else {}
+    if name not in known:
+        known[name] = digest
+        record.write_text(json.dumps(known, indent=1, sort_keys=True))
+    return known[name]
+
+
+def file_sha256(path: Path) -> str:
+    """Give the SHA-256 of a file as hex, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,199 @@
+"""Settings of the notebooks as frozen dataclasses that refuse wrong types and impossible values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import torch
+
+BALANCES = ("none", "cap", "oversample", "weights")
+SOURCES = ("synthetic", "facial_expressions")
+WEIGHTINGS = ("none", "confidence", "agreement", "both")
+AFFINITIES = ("running", "batch", "none")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of all settings: every value has exactly the type its field is annotated with."""
+
+    def __post_init__(self) -> None:
+        """Check types, then the values.
+
+        Raises:
+            TypeError: a value has another type than its field (``"false"`` is not a bool).
+            ValueError: a value is outside what the field allows.
+        """
+        for name, wanted in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if not _has_type(value, wanted):
+                raise TypeError(
+                    f"{name.upper()}: expected {wanted.__name__}, got {type(value).__name__} "
+                    f"{value!r}; pass a value of that type"
+                )
+        self.check()
+
+    def check(self) -> None:
+        """Check the values; settings with limits override this."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the settings as plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class PreprocessConfig(Config):
+    """Settings of notebook 01: from a source to a store."""
+
+    source: str
+    root: str
+    store: str
+    size: int
+    subjects: int
+    groups: int
+    check_faces: int
+    val_fraction: float
+    test_fraction: float
+    workers: int
+    seed: int
+    device: str
+
+    def check(self) -> None:
+        """Refuse unknown sources, empty sizes and splits that leave nothing to train on."""
+        _one_of("source", self.source, SOURCES)
+        _at_least("size", self.size, 32)
+        for name in ("subjects", "groups", "workers"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("check_faces", self.check_faces, 0)
+        held_out = self.val_fraction + self.test_fraction
+        if not (0 < self.val_fraction and 0 < self.test_fraction and held_out < 1):
+            raise ValueError(
+                "VAL_FRACTION and TEST_FRACTION: expected two positive numbers with a sum below 1, "
+                f"got {self.val_fraction} and {self.test_fraction}"
+            )
+        if self.source != "synthetic" and not self.root:
+            raise ValueError(f"ROOT: expected the folder of {self.source}, got none; pass ROOT=…")
+
+
+@dataclass(frozen=True)
+class FusionConfig(Config):
+    """Settings of notebook 02: the networks."""
+
+    image_size: int
+    trunk_width: int
+    heatmap_size: int
+    landmark_width: int
+    weighting: str
+    disagreement_weight: float
+    sharing_affinity: str
+
+    def check(self) -> None:
+        """Refuse sizes the networks cannot take and policies that do not exist."""
+        _at_least("image_size", self.image_size, 48)
+        _at_least("trunk_width", self.trunk_width, 4)
+        _at_least("landmark_width", self.landmark_width, 1)
+        _one_of("weighting", self.weighting, WEIGHTINGS)
+        _one_of("sharing_affinity", self.sharing_affinity, AFFINITIES)
+        if not 0 <= self.disagreement_weight <= 1:
+            raise ValueError(
+                f"DISAGREEMENT_WEIGHT: expected 0 to 1, got {self.disagreement_weight}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """Settings of notebook 02: the training."""
+
+    rgb_epochs: int
+    fusion_epochs: int
+    batch_size: int
+    rgb_learning_rate: float
+    fusion_learning_rate: float
+    balance: str
+    precision: str
+    seed: int
+    device: str
+
+    def check(self) -> None:
+        """Refuse trainings that cannot be."""
+        for name in ("rgb_epochs", "fusion_epochs", "batch_size"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("rgb_learning_rate", "fusion_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name.upper()}: expected above 0, got {getattr(self, name)}")
+        _one_of("balance", self.balance, ("none", "oversample", "weights"))
+        _one_of("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class JudgeConfig(Config):
+    """Settings of notebook 09: edits and the judge that reads them."""
+
+    store: str
+    judge_run: str
+    split: str
+    batch_size: int
+    seed: int
+    device: str
+
+    def check(self) -> None:
+        """Refuse a split that does not exist."""
+        _one_of("split", self.split, ("train", "val", "test"))
+        _at_least("batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class ConfusionConfig(Config):
+    """Settings of notebook 11: which predictions are compared."""
+
+    store: str
+    split: str
+    protocol: str
+    seed: int
+
+    def check(self) -> None:
+        """Refuse a split that does not exist."""
+        _one_of("split", self.split, ("train", "val", "test"))
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn a DEVICE setting into a device.
+
+    Args:
+        name: ``"auto"`` (a GPU where there is one, else the CPU), ``"cpu"``, ``"cuda"``, …
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: the device is unknown or not there.
+    """
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"DEVICE: expected auto, cpu or cuda, got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"DEVICE: expected a device that is here, got {name!r}; pass cpu or auto")
+    return device
+
+
+def _has_type(value: object, wanted: type) -> bool:
+    if wanted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, wanted)
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name.upper()}: expected one of {', '.join(known)}, got {value!r}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name.upper()}: expected at least {least}, got {value}")

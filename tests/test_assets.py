@@ -1,0 +1,77 @@
+import io
+import tarfile
+import urllib.error
+
+import pytest
+
+from fer_lib import assets
+
+
+@pytest.fixture
+def served(monkeypatch, workplace):
+    """Serve bytes instead of the network, counting the requests."""
+    requests = []
+
+    def serve(content):
+        def urlopen(url, timeout):
+            requests.append(url)
+            if isinstance(content, Exception):
+                raise content
+            return io.BytesIO(content)
+        monkeypatch.setattr(assets.urllib.request, "urlopen", urlopen)
+        return requests
+    return serve
+
+
+def test_every_asset_is_pinned_and_licensed():
+    for name, asset in assets.registry().items():
+        assert asset.name == name
+        assert asset.licence
+        assert asset.note
+        assert asset.url.startswith("https://")
+        assert asset.sha256 or any(len(part) == 40 for part in
+                                   asset.url.replace(".tar.gz", "").split("/"))
+
+
+def test_a_download_is_kept_and_checked_against_its_first_digest(served):
+    requests = served(b"archive")
+    path = assets.get("facial_expressions")
+    assert path.read_bytes() == b"archive"
+    assert assets.get("facial_expressions") == path
+    assert len(requests) == 1
+    assert assets.verify("facial_expressions")
+    path.write_bytes(b"tampered")
+    with pytest.raises(assets.AssetError, match="sha256"):
+        assets.verify("facial_expressions")
+
+
+def test_a_failed_download_says_what_to_do_and_leaves_nothing(served, workplace):
+    served(urllib.error.URLError("no route"))
+    with pytest.raises(assets.AssetError, match="by hand"):
+        assets.get("facial_expressions")
+    assert not list((workplace / "data" / "raw").iterdir())
+    assert not assets.verify("facial_expressions")
+
+
+def test_an_unknown_asset_is_refused():
+    with pytest.raises(assets.AssetError, match="facial_expressions"):
+        assets.get("nothing")
+
+
+def archive(path, name):
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"hi"))
+    return path
+
+
+def test_an_archive_unpacks_into_its_folder_and_never_outside(tmp_path):
+    top = assets.unpack(archive(tmp_path / "good.tar.gz", "top/file.txt"), tmp_path / "good")
+    assert (top / "file.txt").read_text() == "hi"
+    with pytest.raises(assets.AssetError):
+        assets.unpack(archive(tmp_path / "bad.tar.gz", "../../outside.txt"), tmp_path / "bad")
+    assert not (tmp_path.parent / "outside.txt").exists()
+    (tmp_path / "text.tar").write_text("no archive")
+    with pytest.raises(assets.AssetError, match="sound tar"):
+        assets.unpack(tmp_path / "text.tar", tmp_path / "text")

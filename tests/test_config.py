@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from fer_lib import config
+
+TRAIN = dict(rgb_epochs=1, fusion_epochs=1, batch_size=8, rgb_learning_rate=1e-3,
+             fusion_learning_rate=1e-3, balance="none", precision="fp32", seed=0, device="cpu")
+PREPROCESS = dict(source="synthetic", root="", store="synthetic", size=64, subjects=2, groups=1,
+                  check_faces=0, val_fraction=0.2, test_fraction=0.2, workers=1, seed=0,
+                  device="cpu")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("seed", "0"), ("seed", True), ("seed", 1.0), ("rgb_learning_rate", "1e-3"),
+    ("precision", 32), ("balance", None), ("batch_size", False),
+])
+def test_a_value_of_another_type_is_refused_by_name(name, value):
+    with pytest.raises(TypeError, match=name.upper()):
+        config.TrainConfig(**{**TRAIN, name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("rgb_epochs", 0), ("batch_size", -1), ("rgb_learning_rate", 0.0), ("precision", "int8"),
+    ("balance", "magic"), ("fusion_learning_rate", float("nan")),
+])
+def test_an_impossible_training_is_refused(name, value):
+    with pytest.raises(ValueError, match=name.upper()):
+        config.TrainConfig(**{**TRAIN, name: value})
+
+
+def test_a_whole_number_is_a_float():
+    assert config.TrainConfig(**{**TRAIN, "rgb_learning_rate": 1}).rgb_learning_rate == 1
+
+
+def test_a_real_source_needs_its_folder():
+    with pytest.raises(ValueError, match="ROOT"):
+        config.PreprocessConfig(**{**PREPROCESS, "source": "facial_expressions"})
+
+
+@pytest.mark.parametrize("fractions", [(0, 0.2), (0.5, 0.5), (0.2, float("nan"))])
+def test_splits_leave_something_to_train_on(fractions):
+    with pytest.raises(ValueError, match="VAL_FRACTION"):
+        config.PreprocessConfig(
+            **{**PREPROCESS, "val_fraction": fractions[0], "test_fraction": fractions[1]}
+        )
+
+
+def test_device_names():
+    assert config.resolve_device("cpu") == torch.device("cpu")
+    assert config.resolve_device("auto").type in {"cpu", "cuda"}
+    with pytest.raises(ValueError, match="DEVICE"):
+        config.resolve_device("toaster")
