@@ -1,0 +1,245 @@
+"""Labelled synthetic faces with exact landmarks, parameters and counterfactuals.
+
+Every subject is photographed in groups. Within a group only the expression changes: subject, pose,
+camera, light, background, occluder and pixel noise are the same, so any two faces of a group are
+the exact truth of an edit from one expression to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fer_lib.datasets.backgrounds import sample_background
+from fer_lib.datasets.occluders import compose, draw_occluder
+from fer_lib.datasets.subjects import (
+    Subject,
+    ViewConfig,
+    occluder_scene,
+    sample_occluder,
+    sample_subject,
+    sample_view,
+)
+from fer_lib.faces.expression import action_units, sample_expression, valence_arousal
+from fer_lib.faces.render import render
+from fer_lib.labels import AU_COLUMNS, EMOTIONS
+from fer_lib.tables import sample_table
+
+_TEXT = "U16"
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """What is drawn, and how hard it is.
+
+    Attributes:
+        subjects: number of people.
+        groups: photographs in which each of them shows every emotion; one group shares all but
+            the expression.
+        size: side of the square crops in pixels.
+        seed: another number gives other people.
+        emotions: which emotions every group holds.
+        view: how far poses, cameras and lights differ, and how much is occluded.
+        pixel_noise: standard deviation of the camera's noise, of a range of 1.
+        intensity_low: faintest expression; 1 is the prototype.
+        intensity_high: strongest expression.
+        au_noise: scale of action units that do not belong to the emotion.
+        au_drop: probability that an action unit of the emotion is missing.
+        supersample: pixels per side averaged into one.
+    """
+
+    subjects: int = 100
+    groups: int = 2
+    size: int = 112
+    seed: int = 0
+    emotions: tuple[str, ...] = EMOTIONS
+    view: ViewConfig = field(default_factory=ViewConfig)
+    pixel_noise: float = 0.02
+    intensity_low: float = 0.5
+    intensity_high: float = 1.15
+    au_noise: float = 0.10
+    au_drop: float = 0.08
+    supersample: int = 2
+
+    @property
+    def faces(self) -> int:
+        """Number of faces in all."""
+        return self.subjects * self.groups * len(self.emotions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all settings as plain values, for the card of a store."""
+        return asdict(self)
+
+
+class SubjectFaces(NamedTuple):
+    """All faces of one subject, as ``StoreWriter.write`` takes them.
+
+    Attributes:
+        samples: sample table of n rows.
+        faces: ``(n, size, size, 3)`` uint8 RGB.
+        landmarks: ``(n, 68, 2)`` float32 crop pixels.
+        params: ``(n, …)`` arrays: those of ``FaceParams``, ``intensity`` of the expression,
+            ``occluder`` by name and the subject's ``groom_…``.
+    """
+
+    samples: pd.DataFrame
+    faces: np.ndarray
+    landmarks: np.ndarray
+    params: dict[str, np.ndarray]
+
+
+def subject_name(number: int) -> str:
+    """Name a subject by its number, as the sample table does."""
+    return f"synthetic-s{number:04d}"
+
+
+def generate(config: SyntheticConfig, workers: int = 2) -> Iterator[SubjectFaces]:
+    """Draw all subjects, in order.
+
+    Args:
+        config: what is drawn; the faces of a subject depend on it and the subject's number alone.
+        workers: processes that draw, 1 or more; the faces are the same for any number of them.
+
+    Yields:
+        One subject after another.
+
+    Raises:
+        ValueError: ``workers`` is below one.
+    """
+    if workers < 1:
+        raise ValueError(f"expected one worker process or more, got {workers}")
+    yield from DataLoader(
+        _Subjects(config),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        # A generator of its own keeps the global one untouched.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _unchanged(faces: SubjectFaces) -> SubjectFaces:
+    return faces
+
+
+class _Subjects(Dataset[SubjectFaces]):
+    """Subjects by number, drawn when asked for."""
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
+
+    def __len__(self) -> int:
+        return self._config.subjects
+
+    def __getitem__(self, number: int) -> SubjectFaces:
+        return draw_subject(self._config, number)
+
+
+@torch.no_grad()
+def draw_subject(config: SyntheticConfig, number: int) -> SubjectFaces:
+    """Draw all faces of one subject in this process.
+
+    Args:
+        config: what is drawn.
+        number: the subject's number, from 0.
+
+    Returns:
+        Its faces: group by group, in each the emotions in the order of the configuration.
+    """
+    subject = sample_subject(_generator(config.seed, number))
+    groups = [
+        _draw_group(config, subject, _generator(config.seed, number, 1 + group))
+        for group in range(config.groups)
+    ]
+    params = {name: np.concatenate([g.params[name] for g in groups]) for name in groups[0].params}
+    names = subject.model.expression_names
+    return SubjectFaces(
+        _label(config, number, params, names, _generator(config.seed, number, 0)),
+        np.concatenate([group.faces for group in groups]),
+        np.concatenate([group.landmarks for group in groups]),
+        params,
+    )
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    """A generator whose stream belongs to these numbers alone."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+class _Group(NamedTuple):
+    faces: np.ndarray
+    landmarks: np.ndarray
+    params: dict[str, np.ndarray]
+
+
+def _draw_group(config: SyntheticConfig, subject: Subject, generator: torch.Generator) -> _Group:
+    view = sample_view(config.view, subject, generator)
+    background = sample_background(generator, config.size)
+    kind = sample_occluder(config.view, subject, generator)
+    layer = draw_occluder(kind, occluder_scene(subject, view, config.size), generator)
+    noise = config.pixel_noise * torch.randn(3, config.size, config.size, generator=generator)
+    psi, intensity = _sample_expressions(config, subject, generator)
+    params = view[[0] * len(psi)].replace(expression=psi)
+    own = params.replace(shape=torch.zeros_like(params.shape), albedo=params.albedo[:, :0])
+    drawn = render(subject.own_model, own, config.size, config.supersample, background)
+    image = (compose(drawn.image, layer) + noise).clamp(0, 1)
+    faces = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    same = {f"groom_{name}": value for name, value in subject.groom.items()} | {"occluder": kind}
+    extra = {name: _repeat(value, len(psi)) for name, value in same.items()}
+    extra["intensity"] = np.array(intensity, np.float32)
+    return _Group(faces.numpy(), drawn.landmarks_px.numpy(), params.numpy() | extra)
+
+
+def _sample_expressions(
+    config: SyntheticConfig, subject: Subject, generator: torch.Generator
+) -> tuple[Tensor, list[float]]:
+    drawn = [
+        sample_expression(
+            emotion,
+            generator,
+            subject.model.expression_names,
+            noise=config.au_noise,
+            intensity_range=(config.intensity_low, config.intensity_high),
+            drop=config.au_drop,
+        )
+        for emotion in config.emotions
+    ]
+    return torch.stack([psi for psi, _ in drawn]), [intensity for _, intensity in drawn]
+
+
+def _repeat(value: float | str, count: int) -> np.ndarray:
+    return np.full(count, value, dtype=_TEXT if isinstance(value, str) else None)
+
+
+def _label(
+    config: SyntheticConfig,
+    number: int,
+    params: dict[str, np.ndarray],
+    names: Sequence[str],
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """Give the sample table of one subject from its true parameters."""
+    emotions = list(config.emotions) * config.groups
+    amounts = params["intensity"].tolist()
+    affect = [valence_arousal(*each, generator) for each in zip(emotions, amounts, strict=True)]
+    units = action_units(torch.from_numpy(params["expression"]), names)
+    pairs = [f"{subject_name(number)}-g{k // len(config.emotions)}" for k in range(len(emotions))]
+    columns = dict(zip(AU_COLUMNS, units.numpy().T, strict=True)) | {
+        "sample_id": [f"{pair}-{emotion}" for pair, emotion in zip(pairs, emotions, strict=True)],
+        "subject": subject_name(number),
+        "pair": pairs,
+        "emotion": emotions,
+        "valence": [valence for valence, _ in affect],
+        "arousal": [arousal for _, arousal in affect],
+        "landmark_source": "projected",
+        "status": "ok",
+    }
+    return sample_table(pd.DataFrame(columns))
