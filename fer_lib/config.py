@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
@@ -76,6 +77,8 @@ class PreprocessConfig(Config):
             )
         if self.source != "synthetic" and not self.root:
             raise ValueError(f"ROOT: expected the folder of {self.source}, got none; pass ROOT=…")
+        if self.root and not Path(self.root).is_absolute():
+            raise ValueError(f"ROOT: expected a folder from / on, got {self.root!r}")
 
 
 @dataclass(frozen=True)

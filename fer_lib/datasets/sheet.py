@@ -1,0 +1,46 @@
+"""Which faces a contact sheet shows: counterfactual groups where there are some, else a draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer_lib.datasets.store import Store
+
+
+def choose_faces(
+    store: Store, emotions: Sequence[str], rows: int, seed: int = 0
+) -> tuple[list[np.ndarray | None], list[str]]:
+    """Choose faces for a sheet with one column per emotion.
+
+    Where samples are grouped by ``pair`` and a group shows every emotion, each row is one group of
+    another subject; otherwise each column holds random faces of its emotion.
+
+    Args:
+        store: where from.
+        emotions: the columns.
+        rows: how many rows at most.
+        seed: of the choice.
+
+    Returns:
+        Faces row by row, None where an emotion has too few; and the rows' titles (subjects), empty
+        where rows are no groups.
+    """
+    generator = np.random.default_rng(seed)
+    usable = store.index.iloc[store.select(emotions=emotions)]
+    groups = usable[usable["pair"].notna()].groupby("pair")["emotion"].nunique()
+    complete = usable[usable["pair"].isin(groups.index[groups == len(emotions)])]
+    first_groups = complete.drop_duplicates("subject")[["pair", "subject"]]
+    if len(emotions) > 1 and len(first_groups):
+        chosen = first_groups.iloc[generator.permutation(len(first_groups))[:rows]]
+        table = complete.reset_index().set_index(["pair", "emotion"])["index"]
+        places = [table.get((pair, name)) for pair in chosen["pair"] for name in emotions]
+        return [store.faces[place] for place in places], list(chosen["subject"])
+    columns = [generator.permutation(usable.index[usable["emotion"] == e])[:rows] for e in emotions]
+    height = max(len(column) for column in columns)
+    return [
+        store.faces[column[row]] if row < len(column) else None
+        for row in range(height)
+        for column in columns
+    ], []
