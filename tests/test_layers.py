@@ -9,14 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "fer_lib"
 LAYERS = (
-    ("labels", "config", "paths", "assets", "weights", "tables", "published", "progress"),
+    ("labels", "config", "paths", "assets", "weights", "tables", "published", "progress",
+     "parameters", "measurements", "provenance"),
     ("media", "faces"),
     ("datasets",),
     ("networks",),
     ("training", "editing"),
     ("evaluation",),
-    ("plots", "runs"),
-    ("parameters", "execute", "report", "explore", "study"),
+    ("plots", "runs", "run_folder", "pages"),
+    ("execute", "report", "report_index", "explore", "study"),
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
