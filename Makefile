@@ -4,6 +4,8 @@ SOURCE ?= synthetic
 ROOT ?=
 PRESET ?= quick
 BIN := .venv/bin
+# Waiting threads that spin make everything slow beside any other work on the machine.
+export OMP_WAIT_POLICY ?= PASSIVE
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help

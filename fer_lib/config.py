@@ -87,6 +87,7 @@ class FusionConfig(Config):
 
     image_size: int
     trunk_width: int
+    trunk_stride: int
     heatmap_size: int
     landmark_width: int
     weighting: str
@@ -97,6 +98,7 @@ class FusionConfig(Config):
         """Refuse sizes the networks cannot take and policies that do not exist."""
         _at_least("image_size", self.image_size, 48)
         _at_least("trunk_width", self.trunk_width, 4)
+        _one_of("trunk_stride", self.trunk_stride, (8, 16, 32))
         _at_least("landmark_width", self.landmark_width, 1)
         _one_of("weighting", self.weighting, WEIGHTINGS)
         _one_of("sharing_affinity", self.sharing_affinity, AFFINITIES)
@@ -192,9 +194,10 @@ def _has_type(value: object, wanted: type) -> bool:
     return isinstance(value, wanted)
 
 
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+def _one_of(name: str, value: str | int, known: Sequence[str | int]) -> None:
     if value not in known:
-        raise ValueError(f"{name.upper()}: expected one of {', '.join(known)}, got {value!r}")
+        listed = ", ".join(map(str, known))
+        raise ValueError(f"{name.upper()}: expected one of {listed}, got {value!r}")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -1,4 +1,4 @@
-"""Which faces a contact sheet shows: counterfactual groups where there are some, else a draw."""
+"""Which faces a contact sheet shows: of a store, or synthetic ones with undisturbed expressions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fer_lib.datasets.store import Store
+from fer_lib.datasets.subjects import ViewConfig
+from fer_lib.datasets.synthetic import SyntheticConfig, draw_subject
+
+_PROTOTYPE_SEED_OFFSET = 2_000_003
 
 
 def choose_faces(
@@ -44,3 +48,23 @@ def choose_faces(
         for row in range(height)
         for column in columns
     ], []
+
+
+def draw_prototypes(subjects: int, size: int, seed: int = 0) -> list[np.ndarray]:
+    """Draw synthetic people with every emotion's prototype at full strength, nothing added.
+
+    Args:
+        subjects: how many people; each makes one row.
+        size: side of a face in pixels.
+        seed: of the people, who are none of a store's with the same seed.
+
+    Returns:
+        Faces row by row, the emotions in canonical order.
+    """
+    config = SyntheticConfig(
+        subjects=subjects, groups=1, size=size, seed=seed + _PROTOTYPE_SEED_OFFSET,
+        view=ViewConfig(occluded_share=0.0), pixel_noise=0.005, supersample=3,
+        intensity_low=1.0, intensity_high=1.0, au_noise=0.0, au_drop=0.0,
+    )  # fmt: skip
+    drawn = [draw_subject(config, number) for number in range(subjects)]
+    return [face for subject in drawn for face in subject.faces]

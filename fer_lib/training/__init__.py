@@ -1,0 +1,1 @@
+"""Training: one loop for the whole project, augmentation, and the recipes that use them."""
