@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import shutil
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping

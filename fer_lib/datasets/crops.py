@@ -12,6 +12,7 @@ from torch import Tensor
 from fer_lib.datasets.store import Store
 from fer_lib.faces.align import five_points, seed_affine, usable_points
 from fer_lib.faces.warp import to_uint8, transform_points, warp
+from fer_lib.progress import track
 
 _CHUNK = 256
 
@@ -68,7 +69,7 @@ def cut_tight_crops(
         valid=torch.empty(n, dtype=torch.bool),
         degenerate=torch.empty(n, dtype=torch.bool),
     )
-    for start in range(0, n, _CHUNK):
+    for start in track(range(0, n, _CHUNK), "tight crops"):
         rows = slice(start, start + _CHUNK)
         faces = torch.from_numpy(store.faces[positions[rows]]).to(device)
         landmarks = torch.from_numpy(store.landmarks[positions[rows]]).to(device)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from fer_lib.evaluation.recognition import (
@@ -93,7 +93,8 @@ def paired_tests(recognisers: Mapping[str, Answers]) -> pd.DataFrame:
 
     Returns:
         One row per pair: ``first``, ``second``, ``n``, ``only_first``, ``only_second`` (samples
-        that only this one gets right), ``second_minus_first_pt``, ``p_value``.
+        that only this one gets right), ``second_minus_first_pt``, ``p_value``, and ``p_holm``, the
+        p value corrected for the number of pairs.
     """
     _check_same_samples(recognisers)
     rows = []
@@ -102,7 +103,27 @@ def paired_tests(recognisers: Mapping[str, Answers]) -> pd.DataFrame:
         gain = 100 * (test.only_second - test.only_first) / test.n
         rows.append((first, second, *test[:3], gain, test.p_value))
     columns = ["first", "second", "n", "only_first", "only_second"]
-    return pd.DataFrame(rows, columns=[*columns, "second_minus_first_pt", "p_value"])
+    table = pd.DataFrame(rows, columns=[*columns, "second_minus_first_pt", "p_value"])
+    return table.assign(p_holm=holm(table["p_value"]))
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Correct p values for their number, so that all of them hold together.
+
+    Args:
+        p_values: (m,) in [0, 1].
+
+    Returns:
+        (m,) corrected values, in the same order.
+
+    Source: Holm 1979, the step-down procedure.
+    """
+    raw = np.asarray(p_values, np.float64)
+    order = np.argsort(raw, kind="stable")
+    stepped = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    corrected = np.empty_like(raw)
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected
 
 
 def _scores(answers: Answers, seed: int) -> dict[str, float]:
