@@ -249,5 +249,5 @@ def test_a_run_that_read_all_is_not_reused_when_there_is_another():
 
 
 def test_no_run_is_no_input():
-    with pytest.raises(ValueError, match="at least one run"):
+    with pytest.raises(ValueError, match="at least one finished run"):
         runs.start("05_x", Settings(), {"predictions": []})
