@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 
@@ -78,19 +79,21 @@ def headline_metrics(
 
     Returns:
         ``<prefix>_<recogniser>_accuracy_frac`` and so for ``average_accuracy``, ``macro_f1``,
-        ``top_2``, ``top_3``; each with its interval and n.
+        ``top_2``, ``top_3``; each with its interval and n, one score of all recognisers after the
+        other.
     """
-    metrics = {}
-    for name, answer in answers.items():
-        scores = {
-            "accuracy": overall_accuracy(answer),
-            "average_accuracy": average_accuracy(answer, seed=seed),
-            "macro_f1": macro_f1(answer, seed=seed),
-            "top_2": top_k_accuracy(answer, 2),
-            "top_3": top_k_accuracy(answer, 3),
-        }
-        metrics |= {metric_name(prefix, name, score, "frac"): v for score, v in scores.items()}
-    return metrics
+    measures = {
+        "accuracy": overall_accuracy,
+        "average_accuracy": partial(average_accuracy, seed=seed),
+        "macro_f1": partial(macro_f1, seed=seed),
+        "top_2": partial(top_k_accuracy, k=2),
+        "top_3": partial(top_k_accuracy, k=3),
+    }
+    return {
+        metric_name(prefix, name, score, "frac"): measure(answer)
+        for score, measure in measures.items()
+        for name, answer in answers.items()
+    }
 
 
 def metric_name(*words: str) -> str:
