@@ -52,7 +52,9 @@ def contact_sheet(
         if image is not None:
             axes.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
         if image is not None and landmarks_px is not None:
-            axes.scatter(*landmarks_px[index].T, s=2.5, c="#39ff14", linewidths=0)
+            points = landmarks_px[index]
+            area = 2.5 if len(points) > 5 else 9
+            axes.scatter(*points.T, s=area, c="#39ff14", linewidths=0)
             # A landmark may lie outside its crop; the picture keeps its size all the same.
             axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
         if index < len(column_titles):

@@ -44,11 +44,12 @@ def trivial_edits(index: pd.DataFrame) -> pd.DataFrame:
     Returns:
         An edit set with the columns ``EDIT_COLUMNS``, ``source_emotion`` and ``subject``; ``image``
         and ``true_edit`` are sample ids. Without counterfactual pairs every labelled face stands
-        for itself, under the editor ``no edit (labelled face)``.
+        for itself, under the editor ``no edit (labelled face)``; there also those that failed keep
+        their row, so that they count.
     """
     pairs = counterfactual_pairs(index)
     if pairs.empty:
-        faces = index[(index["status"] == "ok") & index["emotion"].notna()]
+        faces = index[index["emotion"].notna()]
         own = faces.assign(source_id=faces["sample_id"], target_id=faces["sample_id"],
                            source_emotion=faces["emotion"], target_emotion=faces["emotion"])
         return _edit_set(own, PHOTOGRAPH, "source_id")
