@@ -7,6 +7,9 @@ the exact truth of an edit from one expression to the other.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -119,10 +122,24 @@ def generate(config: SyntheticConfig, workers: int = 2) -> Iterator[SubjectFaces
         _Subjects(config),
         batch_size=None,
         num_workers=workers,
+        # Forked workers would inherit the caller's locks and threads.
+        multiprocessing_context="spawn",
+        worker_init_fn=_end_with_parent,
         collate_fn=_unchanged,
         # A generator of its own keeps the global one untouched.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def _end_with_parent(worker: int) -> None:
+    """End this worker when its caller is killed: its own queue would keep it waiting for ever."""
+
+    def watch() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name=f"parent of worker {worker}", daemon=True).start()
 
 
 def _unchanged(faces: SubjectFaces) -> SubjectFaces:

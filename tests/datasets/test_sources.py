@@ -1,6 +1,10 @@
 import dataclasses
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -83,3 +87,31 @@ def test_photographs_become_a_store_with_failures_kept(tmp_path):
         "Ann_A": "no_face", "Ben_B": "unreadable", "Cat_C": "missing"}
     assert store.index["status_reason"].notna().all()
     assert set(store.index["emotion"]) == {"happiness", "anger", "fear"}
+
+
+def test_a_killed_writer_leaves_no_lock_and_no_worker_behind(tmp_path):
+    path = tmp_path / "stores" / "synthetic"
+    program = (
+        "import dataclasses, pathlib, sys\n"
+        "from fer_lib.config import PreprocessConfig\n"
+        "from fer_lib.datasets.sources import write_source\n"
+        f"config = PreprocessConfig(**{dataclasses.asdict(CONFIG)!r})\n"
+        "many = dataclasses.replace(config, subjects=500, workers=2)\n"
+        "write_source(many, pathlib.Path(sys.argv[1]))\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program, str(path)])
+    try:
+        deadline = time.monotonic() + 60
+        while not any(path.parent.glob("*/faces*")) and not any(path.parent.glob(".*/faces*")):
+            assert writer.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        workers = psutil.Process(writer.pid).children(recursive=True)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert len(workers) >= 2
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert not path.exists()
+    store = write_source(dataclasses.replace(CONFIG, subjects=3, groups=1), path)
+    assert len(store) == 3 * 8
