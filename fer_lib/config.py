@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-BALANCES = ("none", "cap", "oversample", "weights")
+BALANCES = ("none", "oversample", "weights")
 SOURCES = ("synthetic", "facial_expressions")
 WEIGHTINGS = ("none", "confidence", "agreement", "both")
 AFFINITIES = ("running", "batch", "none")
@@ -129,7 +129,7 @@ class TrainConfig(Config):
         for name in ("rgb_learning_rate", "fusion_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name.upper()}: expected above 0, got {getattr(self, name)}")
-        _one_of("balance", self.balance, ("none", "oversample", "weights"))
+        _one_of("balance", self.balance, BALANCES)
         _one_of("precision", self.precision, PRECISIONS)
 
 

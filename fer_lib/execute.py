@@ -26,6 +26,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from fer_lib import paths, provenance, runs
+from fer_lib.measurements import entry_parts
 from fer_lib.parameters import notebooks_dir, settle
 from fer_lib.run_folder import Run
 
@@ -280,7 +281,6 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Spread intervals over columns: ``name``, ``name_low``, ``name_high``, ``name_n``."""
     columns: dict[str, Any] = {}
     for name, entry in metrics.items():
-        parts = entry if isinstance(entry, dict) else {"value": entry}
-        for key, number in parts.items():
+        for key, number in entry_parts(entry).items():
             columns[name if key == "value" else f"{name}_{key}"] = number
     return columns

@@ -44,9 +44,14 @@ def metrics_frame(metrics: Mapping[str, Any]) -> pd.DataFrame:
         One row per name: ``value``, ``low``, ``high``, ``n``, rounded to four figures and empty
         where a value has no interval.
     """
-    rows = {name: _as_mapping(entry) or {"value": entry} for name, entry in metrics.items()}
+    rows = {name: entry_parts(entry) for name, entry in metrics.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=["value", *_BOUNDS, "n"])
     return table.map(lambda number: "" if pd.isna(number) else f"{number:.4g}")
+
+
+def entry_parts(entry: float | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give an entry of ``metrics.json`` as a mapping: a bare number is its ``value``."""
+    return dict(entry) if isinstance(entry, Mapping) else {"value": entry}
 
 
 def _checked_name(name: str) -> str:

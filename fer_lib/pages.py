@@ -18,6 +18,7 @@ from urllib.parse import quote
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
+from fer_lib.measurements import entry_parts
 from fer_lib.parameters import notebooks_dir
 from fer_lib.run_folder import Run
 
@@ -129,7 +130,7 @@ def show_number(name: str, entry: float | Mapping[str, Any] | None) -> Number:
         name: with the unit as its suffix; fractions are shown in per cent.
         entry: as in ``metrics.json``.
     """
-    parts = dict(entry) if isinstance(entry, Mapping) else {"value": entry}
+    parts = entry_parts(entry)
     suffix = next((suffix for suffix in _UNITS if name.endswith(suffix)), "")
     label = name.removesuffix(suffix).replace("_", " ").strip() or name
     scale = 100 if suffix == "_frac" else 1

@@ -6,7 +6,7 @@ returns row positions or weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -83,12 +83,12 @@ def oversample_classes(emotions: Sequence[str], seed: int = 0) -> np.ndarray:
 
 
 def inverse_frequency_weights(
-    emotions: Sequence[str], classes: Sequence[str] = EMOTIONS
+    emotions: Sequence[Hashable], classes: Sequence[Hashable] = EMOTIONS
 ) -> np.ndarray:
     """Weigh classes by the inverse of their frequency, 1 on average over the rows.
 
     Args:
-        emotions: one name per row.
+        emotions: one name (or class number) per row.
         classes: order of the result.
 
     Returns:

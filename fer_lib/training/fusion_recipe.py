@@ -120,9 +120,7 @@ def training_settings(
     """
     weights = None
     if training.balance == "weights":
-        names = [str(label) for label in labels.tolist()]
-        order = [str(label) for label in range(classes)]
-        weights = tuple(inverse_frequency_weights(names, order).tolist())
+        weights = tuple(inverse_frequency_weights(labels.tolist(), range(classes)).tolist())
     return TrainingSettings(
         epochs=epochs,
         batch_size=training.batch_size,
