@@ -46,3 +46,20 @@ def test_intervals_lie_where_the_table_says():
     axes = plots.intervals(ROWS, "accuracy").axes[0]
     (segment,) = axes.collections[0].get_segments()
     assert segment[:, 0] == pytest.approx([0.4, 0.6])
+
+
+def test_an_error_curve_counts_the_lost_in_its_denominator():
+    table = pd.DataFrame({"finder": ["a"] * 4, "error": [1.0, 2.0, np.nan, 40.0]})
+    axes = plots.error_curves(table, "finder", "error").axes[0]
+    x, y = axes.lines[0].get_data()
+    assert dict(zip(x, y, strict=True))[2.0] == 0.5
+    assert max(y[x <= 15]) <= 0.75
+    assert axes.get_legend().get_texts()[0].get_text() == "a (n = 4)"
+
+
+def test_speeds_show_every_round_and_the_median():
+    times = pd.DataFrame({"way": ["ours", "peer"] * 3, "per_s": [9.0, 1, 10, 2, 11, 3]})
+    axes = plots.speeds(times).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ours", "peer"]
+    assert [bar.get_width() for bar in axes.patches] == [10, 2]
+    assert [len(line.get_xdata()) for line in axes.lines] == [3, 3]

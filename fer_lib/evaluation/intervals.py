@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
 
 _Z = 1.959963984540054
 _TAILS = (2.5, 97.5)
@@ -36,6 +37,30 @@ def wilson_interval(successes: int, n: int) -> Interval:
     half = _Z / shrink * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return Interval(share, float(min(low, share)), float(max(high, share)), int(n))
+
+
+def median_interval(values: ArrayLike) -> Interval:
+    """Give the median and the order statistics that hold the true one with at least 95 %.
+
+    With fewer than six values no two of them do; then the interval is their whole range.
+
+    Args:
+        values: (n,), finite.
+
+    Returns:
+        Median and interval; NaN where there is no value.
+
+    Source: the sign test's interval (Conover, Practical Nonparametric Statistics, section 3.2).
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    # The largest r with P(fewer than r of n values below the median) ≤ 2.5 %.
+    below = max(int(binom.ppf(_TAILS[0] / 100, n, 0.5)), 1)
+    return Interval(
+        float(np.median(ordered)), float(ordered[below - 1]), float(ordered[n - below]), n
+    )
 
 
 def bootstrap_sums(

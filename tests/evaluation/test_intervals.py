@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from fer_lib.evaluation.intervals import bootstrap_interval, wilson_interval
+from fer_lib.evaluation.intervals import bootstrap_interval, median_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (7, 8), (2824, 3068), (1, 3)])
@@ -53,3 +53,20 @@ def test_clusters_of_equal_samples_widen_the_interval_by_the_root_of_their_size(
 def test_one_cluster_alone_shows_no_spread():
     got = mean_of(np.array([1.0, 0.0, 1.0, 0.0]), np.zeros(4))
     assert (got.low, got.value, got.high) == (0.5, 0.5, 0.5)
+
+
+def test_the_median_interval_is_made_of_the_right_order_statistics():
+    # Conover's table: for n = 10 the 2nd and 9th values hold the median with 97.9 %.
+    assert tuple(median_interval(np.arange(1, 11)[::-1])) == (5.5, 2, 9, 10)
+    assert tuple(median_interval([3.0] * 40)) == (3, 3, 3, 40)
+    assert tuple(median_interval([1, 5])) == (3, 1, 5, 2)
+    assert median_interval([]).n == 0
+
+
+def test_the_median_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        interval = median_interval(rng.exponential(size=25))
+        hits += interval.low <= np.log(2) <= interval.high
+    assert 0.945 < hits / 2000 < 0.985

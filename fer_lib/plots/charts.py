@@ -1,4 +1,4 @@
-"""Figures: tables and images in, a matplotlib Figure out. Nothing here computes a result."""
+"""Charts of tables: counts, confusions, probabilities, training, intervals, errors, speeds."""
 
 from __future__ import annotations
 
@@ -7,63 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_INK = "#1f2933"
-_MUTED = "#7b8794"
-_PALETTE = ("#2a6f97", "#e07a5f", "#81b29a", "#b5838d", "#f2cc8f", "#3d405b")
-
-
-def contact_sheet(
-    images: Sequence[np.ndarray | None],
-    columns: int,
-    column_titles: Sequence[str] = (),
-    row_titles: Sequence[str] = (),
-    landmarks_px: np.ndarray | None = None,
-    inches_per_image: float = 1.2,
-) -> Figure:
-    """Lay images out in a grid, row by row.
-
-    Args:
-        images: N images ``(H, W, 3)`` uint8 RGB; None leaves a place empty.
-        columns: images in a row.
-        column_titles: a title for each column, or none.
-        row_titles: a title for each row, or none.
-        landmarks_px: ``(N, K, 2)`` points to draw, in pixels of the images; NaN is left out.
-        inches_per_image: side of one image on paper.
-
-    Returns:
-        The figure.
-    """
-    rows = -(-len(images) // columns)
-    left = 0.9 if row_titles else 0.0
-    top = 0.3 if column_titles else 0.0
-    width, height = columns * inches_per_image + left, rows * inches_per_image + top
-    figure = Figure(figsize=(width, height), dpi=120)
-    grid = figure.add_gridspec(
-        rows, columns, left=left / width, right=1, bottom=0, top=1 - top / height,
-        wspace=0.03, hspace=0.03,
-    )
-    for index, image in enumerate(images):
-        axes = figure.add_subplot(grid[index // columns, index % columns])
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-        if image is not None:
-            axes.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
-        if image is not None and landmarks_px is not None:
-            points = landmarks_px[index]
-            area = 2.5 if len(points) > 5 else 9
-            axes.scatter(*points.T, s=area, c="#39ff14", linewidths=0)
-            # A landmark may lie outside its crop; the picture keeps its size all the same.
-            axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
-        if index < len(column_titles):
-            axes.set_title(column_titles[index], fontsize=8, color=_INK, pad=3)
-        if index % columns == 0 and index // columns < len(row_titles):
-            axes.set_ylabel(
-                row_titles[index // columns], fontsize=8, rotation=0, ha="right", va="center"
-            )
-    return figure
+from fer_lib.plots.style import INK, MUTED, PALETTE, finish
 
 
 def class_counts(tables: dict[str, pd.Series]) -> Figure:
@@ -82,9 +28,9 @@ def class_counts(tables: dict[str, pd.Series]) -> Figure:
     for position, (name, counts) in enumerate(tables.items()):
         heights = np.arange(len(names)) + (position - (len(tables) - 1) / 2) * thickness
         bars = axes.barh(
-            heights, counts.to_numpy(float), thickness, label=name, color=_PALETTE[position]
+            heights, counts.to_numpy(float), thickness, label=name, color=PALETTE[position]
         )
-        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=3, color=_MUTED)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=3, color=MUTED)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -93,7 +39,7 @@ def class_counts(tables: dict[str, pd.Series]) -> Figure:
         axes.legend(
             frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncol=len(tables)
         )
-    return _finish(figure, axes)
+    return finish(figure, axes)
 
 
 def confusion_heatmap(counts: pd.DataFrame, title: str) -> Figure:
@@ -125,7 +71,7 @@ def confusion_heatmap(counts: pd.DataFrame, title: str) -> Figure:
     )
     axes.set_xticklabels(list(counts.columns), rotation=40, ha="right")
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    return _finish(figure, axes, spines=False)
+    return finish(figure, axes, spines=False)
 
 
 def probability_heatmap(table: pd.DataFrame, title: str, row_label: str, digits: int = 2) -> Figure:
@@ -150,7 +96,7 @@ def probability_heatmap(table: pd.DataFrame, title: str, row_label: str, digits:
     axes.set_yticklabels(list(table.index), rotation=0)
     axes.set_xticklabels(list(table.columns), rotation=40, ha="right")
     axes.set(xlabel="judged as", ylabel=row_label, title=title)
-    return _finish(figure, axes, spines=False)
+    return finish(figure, axes, spines=False)
 
 
 def training_curves(history: pd.DataFrame, columns: Sequence[str], label: str) -> Figure:
@@ -166,12 +112,62 @@ def training_curves(history: pd.DataFrame, columns: Sequence[str], label: str) -
     """
     figure = Figure(figsize=(6, 2.8), dpi=120)
     axes = figure.add_subplot()
-    for colour, column in zip(_PALETTE, columns, strict=False):
+    for colour, column in zip(PALETTE, columns, strict=False):
         axes.plot(history["epoch"], history[column], marker="o", ms=3, color=colour, label=column)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=8)
-    return _finish(figure, axes)
+    return finish(figure, axes)
+
+
+def error_curves(table: pd.DataFrame, group: str, column: str, limit: float = 15) -> Figure:
+    """Draw, per group, the share of samples whose error is at most x.
+
+    Args:
+        table: one row per sample; a NaN error is a sample that was not found and never counts as
+            good.
+        group: column that names the groups.
+        column: column of the errors; its name is the axis.
+        limit: where the axis ends.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(5, 3), dpi=120)
+    axes = figure.add_subplot()
+    for colour, (name, rows) in zip(PALETTE, table.groupby(group), strict=False):
+        errors = np.sort(rows[column].dropna().to_numpy())
+        shares = np.arange(1, len(errors) + 1) / len(rows)
+        x, y = np.append(errors, limit), np.append(shares, shares[-1] if len(shares) else 0)
+        axes.step(x, y, where="post", color=colour, label=f"{name} (n = {len(rows)})")
+    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=column, ylabel="share of faces")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return finish(figure, axes)
+
+
+def speeds(times: pd.DataFrame, unit: str = "faces per second") -> Figure:
+    """Draw how fast each way of doing a piece of work was, every round a dot.
+
+    Args:
+        times: columns `way` and `per_s`, one row per way and round.
+        unit: what is counted.
+
+    Returns:
+        The figure.
+    """
+    ways = list(dict.fromkeys(times["way"]))
+    figure = Figure(figsize=(6, 0.5 + 0.45 * len(ways)), dpi=120)
+    axes = figure.add_subplot()
+    for place, way in enumerate(ways):
+        rounds = times.loc[times["way"] == way, "per_s"]
+        axes.barh(place, rounds.median(), height=0.6, color=PALETTE[0], alpha=0.35)
+        axes.plot(rounds, np.full(len(rounds), place), "o", ms=3, color=PALETTE[0])
+        axes.annotate(f"{rounds.median():.3g}", (rounds.max(), place), xytext=(6, 0),
+                      textcoords="offset points", va="center", fontsize=8, color=INK)
+    axes.set(yticks=range(len(ways)), yticklabels=ways, xlabel=unit)
+    axes.set_xlim(0, 1.12 * times["per_s"].max())
+    axes.invert_yaxis()
+    return finish(figure, axes)
 
 
 def intervals(table: pd.DataFrame, label: str, reference: dict[str, float] | None = None) -> Figure:
@@ -190,26 +186,15 @@ def intervals(table: pd.DataFrame, label: str, reference: dict[str, float] | Non
     places = np.arange(len(table))
     values = table["value"].to_numpy(float)
     spread = np.abs(table[["low", "high"]].to_numpy(float).T - values)
-    axes.errorbar(values, places, xerr=spread, fmt="o", color=_PALETTE[0], capsize=3, ms=5)
+    axes.errorbar(values, places, xerr=spread, fmt="o", color=PALETTE[0], capsize=3, ms=5)
     for name, published in (reference or {}).items():
         place = list(table.index).index(name)
-        axes.plot(published, place, marker="D", mfc="none", color=_PALETTE[1], ls="none")
+        axes.plot(published, place, marker="D", mfc="none", color=PALETTE[1], ls="none")
         axes.annotate("published", (published, place), (4, 5), textcoords="offset points",
-                      fontsize=7, color=_PALETTE[1])
+                      fontsize=7, color=PALETTE[1])
     names = [f"{name}  (n = {n:.0f})" for name, n in table["n"].items()]
     axes.set_yticks(places, names)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlabel(f"{label}, 95 % interval")
     axes.grid(axis="x", color="#e4e7eb")
-    return _finish(figure, axes)
-
-
-def _finish(figure: Figure, axes: Axes, spines: bool = True) -> Figure:
-    axes.tick_params(labelsize=8, length=0)
-    axes.title.set_size(10)
-    axes.xaxis.label.set_size(9)
-    axes.yaxis.label.set_size(9)
-    if spines:
-        sns.despine(ax=axes)
-    figure.tight_layout()
-    return figure
+    return finish(figure, axes)
