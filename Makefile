@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test evidence run lab clean
+.PHONY: help report test evidence bench run lab clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -31,6 +31,9 @@ test: $(READY)  ## ruff and pytest
 
 evidence: $(READY)  ## run one notebook at the sizes the README quotes (NB=02)
 	@$(BIN)/fer run $(NB) --preset evidence
+
+bench: $(READY)  ## time this library beside its peers (needs a quiet machine)
+	@$(BIN)/fer run 90 --preset evidence
 
 run: $(READY)  ## run one notebook (NB=02 PRESET=quick)
 	@$(BIN)/fer run $(NB) --preset $(PRESET)

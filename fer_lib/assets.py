@@ -62,6 +62,15 @@ _REGISTRY = {
             licence="Apache-2.0 (repository); the press photographs have no known licence",
             note="about 13,700 labelled photographs; unpack it and pass the folder as ROOT",
         ),
+        Asset(
+            name="face_landmarker",
+            url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
+            "float16/1/face_landmarker.task",
+            filename="face_landmarker.task",
+            sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+            licence="Apache-2.0 (Google MediaPipe)",
+            note="face detector, 478-point mesh and 52 expression scores, read by faces/mesh",
+        ),
     )
 }
 
@@ -78,13 +87,14 @@ def get(name: str) -> Path:
         name: key in the registry.
 
     Returns:
-        The file under ``data/raw``.
+        The file under ``data/raw``, or that of the shared assets (``FER_SHARED``) if only they
+        have it.
 
     Raises:
         AssetError: the name is unknown, the download fails, or the bytes are not the expected ones.
     """
     asset = _find(name)
-    path = paths.data_dir() / "raw" / asset.filename
+    path = _local(asset)
     if not path.is_file():
         _download(asset, path)
     _check(asset, path)
@@ -104,7 +114,7 @@ def verify(name: str) -> bool:
         AssetError: the name is unknown, or the file's bytes are not the expected ones.
     """
     asset = _find(name)
-    path = paths.data_dir() / "raw" / asset.filename
+    path = _local(asset)
     if path.is_file():
         _check(asset, path)
     return path.is_file()
@@ -136,6 +146,15 @@ def _find(name: str) -> Asset:
     if name not in _REGISTRY:
         raise AssetError(f"expected an asset out of {sorted(_REGISTRY)}, got {name!r}")
     return _REGISTRY[name]
+
+
+def _local(asset: Asset) -> Path:
+    """Where the asset is, else where it would be downloaded to."""
+    path = paths.data_dir() / "raw" / asset.filename
+    shared = paths.shared_dir()
+    if path.is_file() or shared is None or not asset.sha256:
+        return path
+    return next(iter(sorted((shared / "assets").rglob(asset.filename))), path)
 
 
 def _download(asset: Asset, path: Path) -> None:

@@ -15,10 +15,12 @@ from fer_lib.assets import file_sha256
 
 _PACKAGES = (
     "accelerate",
+    "av",
     "facenet-pytorch",
     "hsemotion",
     "lpips",
     "numpy",
+    "opencv-python-headless",
     "pandas",
     "pillow",
     "safetensors",

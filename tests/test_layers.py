@@ -31,6 +31,7 @@ FENCES = {
     "diffusers": ("editing", "networks"),
     "facenet_pytorch": ("faces", "networks"),
     "cv2": ("faces",),
+    "av": ("media",),
     "hsemotion": ("evaluation",),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
