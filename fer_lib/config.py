@@ -11,7 +11,8 @@ from typing import Any, get_type_hints
 import torch
 
 BALANCES = ("none", "oversample", "weights")
-SOURCES = ("synthetic", "facial_expressions")
+SOURCES = ("synthetic", "facial_expressions", "london", "rafdb")
+LANDMARKS = ("auto", "dataset", "mesh", "five")
 WEIGHTINGS = ("none", "confidence", "agreement", "both")
 AFFINITIES = ("running", "batch", "none")
 PRECISIONS = ("fp32", "bf16")
@@ -55,6 +56,7 @@ class PreprocessConfig(Config):
     size: int
     subjects: int
     groups: int
+    landmarks: str
     check_faces: int
     val_fraction: float
     test_fraction: float
@@ -65,6 +67,7 @@ class PreprocessConfig(Config):
     def check(self) -> None:
         """Refuse unknown sources, empty sizes and splits that leave nothing to train on."""
         _one_of("source", self.source, SOURCES)
+        _one_of("landmarks", self.landmarks, LANDMARKS)
         _at_least("size", self.size, 32)
         for name in ("subjects", "groups", "workers"):
             _at_least(name, getattr(self, name), 1)
@@ -75,10 +78,7 @@ class PreprocessConfig(Config):
                 "VAL_FRACTION and TEST_FRACTION: expected two positive numbers with a sum below 1, "
                 f"got {self.val_fraction} and {self.test_fraction}"
             )
-        if self.source != "synthetic" and not self.root:
-            raise ValueError(f"ROOT: expected the folder of {self.source}, got none; pass ROOT=…")
-        if self.root and not Path(self.root).is_absolute():
-            raise ValueError(f"ROOT: expected a folder from / on, got {self.root!r}")
+        _check_root(self.source, self.root)
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,25 @@ class ConfusionConfig(Config):
         _one_of("split", self.split, ("train", "val", "test"))
 
 
+@dataclass(frozen=True)
+class BenchmarkConfig(Config):
+    """Settings of notebook 90: what is timed, and how often."""
+
+    source: str
+    root: str
+    images: int
+    rounds: int
+    seed: int
+    device: str
+
+    def check(self) -> None:
+        """Refuse sources without a folder and nothing to time."""
+        _one_of("source", self.source, SOURCES)
+        _check_root(self.source, self.root)
+        for name in ("images", "rounds"):
+            _at_least(name, getattr(self, name), 1)
+
+
 def resolve_device(name: str) -> torch.device:
     """Turn a DEVICE setting into a device.
 
@@ -192,6 +211,13 @@ def _has_type(value: object, wanted: type) -> bool:
     if wanted is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, wanted)
+
+
+def _check_root(source: str, root: str) -> None:
+    if source != "synthetic" and not root:
+        raise ValueError(f"ROOT: expected the folder of {source}, got none; pass ROOT=…")
+    if root and not Path(root).is_absolute():
+        raise ValueError(f"ROOT: expected a folder from / on, got {root!r}")
 
 
 def _one_of(name: str, value: str | int, known: Sequence[str | int]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fer_lib.datasets.store import Store
-from fer_lib.faces.align import five_points, seed_affine, usable_points
+from fer_lib.faces.align import seed_affine, usable_points
 from fer_lib.faces.warp import to_uint8, transform_points, warp
 from fer_lib.progress import track
 
@@ -73,7 +73,8 @@ def cut_tight_crops(
         rows = slice(start, start + _CHUNK)
         faces = torch.from_numpy(store.faces[positions[rows]]).to(device)
         landmarks = torch.from_numpy(store.landmarks[positions[rows]]).to(device)
-        matrices, degenerate, valid = _tight_affines(landmarks, store.size, size)
+        five = torch.from_numpy(store.five[positions[rows]]).to(device)
+        matrices, degenerate, valid = _tight_affines(five, store.size, size)
         crops.faces[rows] = to_uint8(warp(faces, matrices, size)).cpu()
         moved = transform_points(landmarks, matrices)
         crops.landmarks[rows] = torch.where(valid[:, None, None], moved, torch.nan).cpu()
@@ -81,9 +82,8 @@ def cut_tight_crops(
     return crops
 
 
-def _tight_affines(landmarks: Tensor, source: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def _tight_affines(five: Tensor, source: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return matrices, degenerate and valid; unusable points get the resize of the whole crop."""
-    five = five_points(landmarks)
     valid = usable_points(five)
     matrices, degenerate = seed_affine(five, size)
     scale = size / source

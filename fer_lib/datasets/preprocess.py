@@ -1,37 +1,38 @@
-"""From a sample table to a store: read, detect, align, write.
+"""From a sample table to a store: read, locate, align, write.
 
 Every failure becomes a row with its reason; nothing is dropped.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from fer_lib.datasets.store import Store
+from fer_lib.datasets.annotations import Annotations
+from fer_lib.datasets.photographs import Failure, read_photographs
+from fer_lib.datasets.store import OPTIONAL_ARRAYS, Store
 from fer_lib.datasets.store_writer import StoreCard, StoreWriter
 from fer_lib.faces.align import loose_crop_similarity
-from fer_lib.faces.detect import Detection, FaceDetector
+from fer_lib.faces.locate import FaceLocator, Location
+from fer_lib.faces.mesh_points import mesh_to_ibug68
 from fer_lib.faces.warp import to_uint8, transform_points, warp
-from fer_lib.media.images import MediaError, read_image
 from fer_lib.progress import track
 
-LANDMARK_SOURCE = "mtcnn"
 LOOSE_ALIGNMENT = (
     "loose crop: least-squares similarity of both eyes and mouth centre into the frame "
     "(25, 35), (75, 35), (50, 75) of 100 enlarged 1.8 times about its centre; black outside"
 )
 _CHUNK = 32
-_READERS = 2
+_NO_MESH = "no mesh found: its landmarks are unknown"
 
-Batch = tuple[pd.DataFrame, np.ndarray, np.ndarray, Mapping[str, np.ndarray] | None]
+Arrays = Mapping[str, np.ndarray]
+Batch = tuple[pd.DataFrame, np.ndarray, np.ndarray, Arrays | None, Arrays | None]
 
 
 @dataclass
@@ -40,9 +41,8 @@ class _Result:
 
     status: str
     reason: str | None
-    detection: Detection | None = None
-    face: np.ndarray | None = None
-    landmarks: np.ndarray | None = None
+    location: Location | None = None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def build_store(
@@ -51,35 +51,47 @@ def build_store(
     path: Path | str,
     *,
     size: int,
-    detector: FaceDetector,
+    locator: FaceLocator,
     card: StoreCard,
+    annotations: Annotations | None = None,
 ) -> Store:
-    """Read, detect and align every sample and write the store.
+    """Read, locate and align every sample and write the store.
 
-    Samples whose status is not `ok` are not read; they keep their row and reason. The landmarks are
-    the detector's five points in the loose crop.
+    Samples whose status is not `ok` are not read; they keep their row and reason. The card's
+    `landmark_scheme` says which landmarks the store holds: `ibug68` (picked from the mesh), `five`
+    (those that align the face) or the scheme of the annotations. The mesh and its scores are kept
+    whenever the locator looks for them.
 
     Args:
         samples: sample table; `source_path` is relative to `root`.
         root: folder of the source.
         path: folder of the store to be.
         size: side of the loose crop in pixels.
-        detector: the face detector.
-        card: source, licence, alignment, lineage.
+        locator: says where the faces are.
+        card: source, licence, alignment, landmark scheme, lineage.
+        annotations: the data set's own landmarks; where present they align the face.
 
     Returns:
         The store, opened.
+
+    Raises:
+        ValueError: neither the mesh nor the annotations give landmarks of the card's scheme.
     """
-    root = Path(root)
-    with StoreWriter(path, n=len(samples), size=size, n_landmarks=5, card=card) as writer:
-        images = track(_read_ahead(samples, root), "faces into the store", len(samples))
-        for start in range(0, len(samples), _CHUNK):
-            rows = samples.iloc[start : start + _CHUNK]
-            read = [next(images) for _ in range(len(rows))]
-            results = _find_and_align(read, size, detector)
-            writer.write(_filled(rows, results), *_stacked(results, size))
-        # Lets the progress bar close at its end.
-        next(images, None)
+    aligner = _Aligner(size, card.landmark_scheme, annotations, locator.has_mesh)
+    n_landmarks = aligner.shapes["landmarks"][0]
+    with StoreWriter(path, n=len(samples), size=size, n_landmarks=n_landmarks, card=card) as writer:
+        images = track(
+            read_photographs(samples, Path(root)), "faces into the store", len(samples)
+        )
+        results: list[_Result] = []
+        for row, image in enumerate(images):
+            results.append(_place(image, row, locator, aligner))
+            if len(results) == _CHUNK or row + 1 == len(samples):
+                rows = samples.iloc[row + 1 - len(results) : row + 1]
+                arrays = aligner.stack(results)
+                faces, landmarks = arrays.pop("faces"), arrays.pop("landmarks")
+                writer.write(_filled(rows, results), faces, landmarks, extras=arrays)
+                results = []
     return Store.open(path)
 
 
@@ -95,8 +107,7 @@ def write_batches(
     """Write ready-made batches, such as those of the synthetic data set, into a store.
 
     Args:
-        batches: `(samples, faces, landmarks, params)`: a sample table of n rows, `(n, S, S, 3)`
-            uint8, `(n, K, 2)` float32 and arrays by name (or None).
+        batches: `(samples, faces, landmarks, params, extras)`, as `StoreWriter.write` takes them.
         path: folder of the store to be.
         n: number of rows in all batches together.
         size: side of the faces in pixels.
@@ -107,8 +118,8 @@ def write_batches(
         The store, opened.
     """
     with StoreWriter(path, n=n, size=size, n_landmarks=n_landmarks, card=card) as writer:
-        for samples, faces, landmarks, params in batches:
-            writer.write(samples, faces, landmarks, params)
+        for batch in batches:
+            writer.write(*batch)
     return Store.open(path)
 
 
@@ -125,74 +136,112 @@ def failure_table(samples: pd.DataFrame) -> pd.DataFrame:
     return samples.loc[samples["status"] != "ok", columns].sort_values(["status", "sample_id"])
 
 
-def _read_ahead(samples: pd.DataFrame, root: Path) -> Iterator[np.ndarray | _Result]:
-    """Decode in threads, a chunk ahead of whoever iterates; images come in the table's order."""
-    columns = zip(samples["status"], samples["status_reason"], samples["source_path"], strict=True)
-    waiting: deque[Future[np.ndarray | _Result]] = deque()
-    with ThreadPoolExecutor(max_workers=_READERS) as pool:
-        try:
-            for status, reason, source_path in columns:
-                waiting.append(pool.submit(_read, status, reason, root, source_path))
-                if len(waiting) > _CHUNK:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+class _Aligner:
+    """Cuts located faces into loose crops, with every array that the store has of them."""
+
+    def __init__(
+        self, size: int, scheme: str, annotations: Annotations | None, has_mesh: bool
+    ) -> None:
+        self._size, self._scheme, self._annotations = size, scheme, annotations
+        counts = {"five": 5}
+        if has_mesh:
+            counts["ibug68"] = 68
+        if annotations is not None:
+            counts[annotations.scheme] = annotations.landmarks.shape[1]
+        if scheme not in counts:
+            raise ValueError(f"expected landmarks out of {sorted(counts)}, got {scheme!r}")
+        self.shapes = {"faces": (size, size, 3), "landmarks": (counts[scheme], 2)}
+        self.shapes |= {
+            name: shape for name, shape in OPTIONAL_ARRAYS.items() if name == "five" or has_mesh
+        }
+
+    def given(self, row: int) -> np.ndarray:
+        """The data set's five points of a row `(5, 2)`, NaN where it has none."""
+        if self._annotations is None:
+            return np.full((5, 2), np.nan, dtype=np.float32)
+        return self._annotations.five[row]
+
+    def note(self, row: int) -> str | None:
+        """What the data set's landmarks of a row have against them."""
+        return None if self._annotations is None else self._annotations.notes[row]
+
+    def arrays(self, image: np.ndarray, row: int, location: Location) -> dict[str, np.ndarray]:
+        """Cut the face and move its points into the crop; empty where no crop fits them."""
+        five = torch.from_numpy(location.five)[None]
+        matrix, unusable = loose_crop_similarity(five, self._size)
+        if bool(unusable):
+            return {}
+        face = to_uint8(warp(torch.from_numpy(image)[None], matrix, self._size))[0].numpy()
+        arrays = {"faces": face, "five": _moved(location.five, matrix)}
+        if location.mesh is not None:
+            mesh = location.mesh.points.copy()
+            mesh[:, :2] = _moved(mesh[:, :2], matrix)
+            mesh[:, 2] *= float(matrix[0, :, 0].norm())
+            arrays |= {"mesh": mesh, "arkit": location.mesh.scores}
+        landmarks = self._landmarks(row, arrays, matrix)
+        return arrays if landmarks is None else {**arrays, "landmarks": landmarks}
+
+    def _landmarks(
+        self, row: int, arrays: Mapping[str, np.ndarray], matrix: Tensor
+    ) -> np.ndarray | None:
+        if self._annotations is not None and self._scheme == self._annotations.scheme:
+            return _moved(self._annotations.landmarks[row], matrix)
+        if self._scheme == "five":
+            return arrays["five"]
+        return mesh_to_ibug68(arrays["mesh"]) if "mesh" in arrays else None
+
+    def stack(self, results: Sequence[_Result]) -> dict[str, np.ndarray]:
+        """Stack rows; what a row does not have is black or NaN."""
+        stacked = {}
+        for name, shape in self.shapes.items():
+            kind, empty = (np.uint8, 0) if name == "faces" else (np.float32, np.nan)
+            stacked[name] = np.full((len(results), *shape), empty, dtype=kind)
+            for row, result in enumerate(results):
+                if name in result.arrays:
+                    stacked[name][row] = result.arrays[name]
+        return stacked
 
 
-def _read(status: str, reason: str, root: Path, source_path: str) -> np.ndarray | _Result:
-    if status != "ok":
-        return _Result(status, reason)
-    if pd.isna(source_path):
-        return _Result("missing", "the row names no file")
-    path = root / source_path
-    try:
-        return read_image(path)
-    except MediaError as error:
-        return _Result("unreadable" if path.is_file() else "missing", str(error))
+def _place(
+    image: np.ndarray | Failure, row: int, locator: FaceLocator, aligner: _Aligner
+) -> _Result:
+    if isinstance(image, Failure):
+        return _Result(image.status, image.reason)
+    location = locator.locate([image], [aligner.given(row)])[0]
+    if location is None:
+        return _Result("no_face", "neither mesh nor MTCNN found a face")
+    arrays = aligner.arrays(image, row, location)
+    if not arrays:
+        return _Result("bad_landmarks", "eyes and mouth do not form a face", location)
+    notes = [aligner.note(row), None if "landmarks" in arrays else _NO_MESH]
+    return _Result("ok", "; ".join(filter(None, notes)) or None, location, arrays)
 
 
-def _find_and_align(
-    read: list[np.ndarray | _Result], size: int, detector: FaceDetector
-) -> list[_Result]:
-    images = [item for item in read if not isinstance(item, _Result)]
-    found = iter(zip(images, detector.detect(images), strict=True))
-    return [item if isinstance(item, _Result) else _align(*next(found), size=size) for item in read]
+def _moved(points: np.ndarray, matrix: Tensor) -> np.ndarray:
+    return transform_points(torch.from_numpy(points)[None], matrix)[0].numpy()
 
 
-def _align(image: np.ndarray, detection: Detection | None, *, size: int) -> _Result:
-    if detection is None:
-        return _Result("no_face", "the detector found no face")
-    points = torch.from_numpy(detection.points)[None]
-    matrix, unusable = loose_crop_similarity(points, size)
-    if bool(unusable):
-        return _Result("bad_landmarks", "eyes and mouth do not form a face", detection)
-    face = to_uint8(warp(torch.from_numpy(image)[None], matrix, size))
-    landmarks = transform_points(points, matrix)
-    return _Result("ok", None, detection, face[0].numpy(), landmarks[0].numpy())
+def _filled(rows: pd.DataFrame, results: Sequence[_Result]) -> pd.DataFrame:
+    """Return the rows with box, landmark source, status and reason; a reader's note stays.
 
-
-def _stacked(results: list[_Result], size: int) -> tuple[np.ndarray, np.ndarray]:
-    faces = np.zeros((len(results), size, size, 3), dtype=np.uint8)
-    landmarks = np.full((len(results), 5, 2), np.nan, dtype=np.float32)
-    for row, result in enumerate(results):
-        if result.face is not None and result.landmarks is not None:
-            faces[row], landmarks[row] = result.face, result.landmarks
-    return faces, landmarks
-
-
-def _filled(rows: pd.DataFrame, results: list[_Result]) -> pd.DataFrame:
-    """Return the rows with box, landmark source, status and reason; a reader's note stays."""
+    A box of the data set's own stays too.
+    """
     rows = rows.copy()
     rows["status"] = [result.status for result in results]
     rows["status_reason"] = [
-        note if result.reason is None else result.reason
+        _joined(note, result)
         for note, result in zip(rows["status_reason"], results, strict=True)
     ]
-    boxes = [r.detection.box if r.detection else (np.nan,) * 4 for r in results]
     sides = ["box_left", "box_top", "box_right", "box_bottom"]
-    rows[sides] = np.array(boxes, dtype=np.float32).reshape(-1, 4)
-    rows["landmark_source"] = [LANDMARK_SOURCE if r.face is not None else None for r in results]
+    boxes = [(r.location.box if r.location else None) or (np.nan,) * 4 for r in results]
+    found = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    rows[sides] = rows[sides].fillna(pd.DataFrame(found, rows.index, sides))
+    rows["landmark_source"] = [r.location.source if r.arrays else None for r in results]
     return rows
+
+
+def _joined(note: str, result: _Result) -> str | None:
+    """The reader's note, then what was found out; a failure's reason stands alone."""
+    if result.reason is None or pd.isna(note) or result.status != "ok":
+        return note if result.reason is None else result.reason
+    return f"{note}; {result.reason}"

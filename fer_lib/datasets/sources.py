@@ -2,90 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
+from fer_lib import assets
 from fer_lib.config import PreprocessConfig, resolve_device
-from fer_lib.datasets import facial_expressions
+from fer_lib.datasets import facial_expressions, london, rafdb, rafdb_annotations
+from fer_lib.datasets.annotations import Annotations
+from fer_lib.datasets.photographs import Failure, read_photographs
 from fer_lib.datasets.preprocess import LOOSE_ALIGNMENT, build_store, write_batches
-from fer_lib.datasets.splits import split_subjects
+from fer_lib.datasets.seen_faces import as_seen
+from fer_lib.datasets.splits import DEFAULT_FRACTIONS, split_subjects
 from fer_lib.datasets.store import Store
 from fer_lib.datasets.store_writer import StoreCard
 from fer_lib.datasets.synthetic import SubjectFaces, SyntheticConfig, generate, subject_name
-from fer_lib.faces.align import five_points
 from fer_lib.faces.detect import FaceDetector
+from fer_lib.faces.locate import FaceLocator
+from fer_lib.faces.mesh import FaceMesh
 from fer_lib.progress import track
 
-_CHECK_SIZE_PX = 224
-_CHECK_SEED_OFFSET = 1_000_003
+MESH_ASSET = "face_landmarker"
+
+
+@dataclass(frozen=True)
+class PhotographSource:
+    """A data set of photographs.
+
+    Attributes:
+        title: what it is, for the card.
+        licence: what its owners allow.
+        read: root, shares of train, val and test, and seed to sample table.
+        read_landmarks: root and samples to the data set's own landmarks; None where there are none
+            that could align every face alike.
+    """
+
+    title: str
+    licence: str
+    read: Callable[[Path, tuple[float, float, float], int], pd.DataFrame]
+    read_landmarks: Callable[[Path, pd.DataFrame], Annotations] | None = None
 
 
 def write_source(config: PreprocessConfig, path: Path) -> Store:
     """Bring a source into a store.
 
     Args:
-        config: which source, from where, at what size, split how.
+        config: which source, from where, at what size, split how, with whose landmarks.
         path: folder of the store to be.
 
     Returns:
         The store, opened.
 
     Raises:
-        ValueError: the source's folder does not have the layout of the source.
+        ValueError: the source's folder does not have the layout of the source, or the landmarks
+            asked for cannot be had.
     """
-    return _WRITERS[config.source](config, path)
+    if config.source == "synthetic":
+        return _write_synthetic(config, path)
+    source = PHOTOGRAPHS[config.source]
+    samples = source.read(Path(config.root), _fractions(config), config.seed)
+    annotations, reason = _own_landmarks(config, source, samples)
+    scheme = _landmark_scheme(config, annotations)
+    card = StoreCard(
+        source=source.title,
+        licence=source.licence,
+        alignment=LOOSE_ALIGNMENT,
+        landmark_scheme=scheme,
+        lineage={
+            "seed": config.seed,
+            "split_fractions": _fractions(config),
+            "located_by": "data set, mesh, MTCNN" if annotations else "mesh, MTCNN",
+            "data_set_landmarks": reason,
+        },
+    )
+    return build_store(
+        samples, config.root, path,
+        size=config.size, locator=make_locator(config.landmarks, config.device), card=card,
+        annotations=annotations,
+    )
 
 
-def check_detector(config: PreprocessConfig, faces: int) -> pd.DataFrame:
-    """Let the detector look for synthetic faces whose landmarks are known.
-
-    The faces are 224 px, one per subject with an emotion in turn, of subjects that no store holds.
+def read_images(source: str, root: Path | str, n: int, seed: int) -> list[np.ndarray]:
+    """Read photographs spread evenly over a source.
 
     Args:
-        config: seed, workers and device are used.
-        faces: how many.
+        source: name in `PHOTOGRAPHS`.
+        root: its folder.
+        n: how many at most; files that cannot be read are left out.
+        seed: of the split, which does not matter here.
 
     Returns:
-        One row per face: ``emotion``, ``found`` (bool) and ``error_pct_iod``, the mean distance of
-        eyes, nose tip and mouth corners from the true ones in per cent of the true inter-ocular
-        distance; NaN where no face was found.
+        `(H, W, 3)` uint8 RGB each.
     """
-    drawn = SyntheticConfig(
-        subjects=-(-faces // len(SyntheticConfig.emotions)),
-        groups=1,
-        size=_CHECK_SIZE_PX,
-        seed=config.seed + _CHECK_SEED_OFFSET,
-    )
-    detector = FaceDetector(resolve_device(config.device))
-    subjects = track(generate(drawn, config.workers), "faces to detect", drawn.subjects)
-    table = pd.concat([_detected(subject, detector) for subject in subjects], ignore_index=True)
-    return table.head(faces)
+    samples = PHOTOGRAPHS[source].read(Path(root), DEFAULT_FRACTIONS, seed)
+    usable = np.flatnonzero(samples["status"] == "ok")
+    rows = usable[np.unique(np.linspace(0, len(usable) - 1, n).round().astype(int))]
+    images = read_photographs(samples.iloc[rows], Path(root))
+    return [image for image in images if not isinstance(image, Failure)]
 
 
-def _detected(subject: SubjectFaces, detector: FaceDetector) -> pd.DataFrame:
-    true = five_points(torch.from_numpy(subject.landmarks)).numpy()
-    found = detector.detect(list(subject.faces))
-    errors = [
-        np.nan if one is None else _error_pct_iod(one.points, points)
-        for one, points in zip(found, true, strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "emotion": subject.samples["emotion"],
-            "found": [one is not None for one in found],
-            "error_pct_iod": errors,
-        }
-    )
+def make_locator(landmarks: str, device: str) -> FaceLocator:
+    """Give who locates the faces of photographs: the mesh and MTCNN, or MTCNN alone for `five`.
+
+    Args:
+        landmarks: `five` goes without the mesh.
+        device: where MTCNN runs.
+
+    Raises:
+        ValueError: the mesh's bundle cannot be had.
+    """
+    detector = FaceDetector(resolve_device(device))
+    if landmarks == "five":
+        return FaceLocator(detector)
+    try:
+        return FaceLocator(detector, FaceMesh(assets.get(MESH_ASSET)))
+    except assets.AssetError as error:
+        raise ValueError(f"{error}, or pass LANDMARKS=five to do without the mesh") from error
 
 
-def _error_pct_iod(points: np.ndarray, true: np.ndarray) -> float:
-    interocular = np.linalg.norm(true[1] - true[0])
-    return float(100 * np.linalg.norm(points - true, axis=1).mean() / interocular)
+def _own_landmarks(
+    config: PreprocessConfig, source: PhotographSource, samples: pd.DataFrame
+) -> tuple[Annotations | None, str]:
+    """Give the data set's landmarks where they are wanted and exist, and what was decided."""
+    if config.landmarks not in ("auto", "dataset"):
+        return None, f"not used: LANDMARKS={config.landmarks}"
+    if source.read_landmarks is None:
+        if config.landmarks == "dataset":
+            raise ValueError(
+                f"LANDMARKS: expected mesh, five or auto, {config.source} has no landmarks that "
+                "every face shares; pass one of these"
+            )
+        return None, "the data set has none that every face shares"
+    try:
+        annotations = source.read_landmarks(Path(config.root), samples)
+    except ValueError as error:
+        if config.landmarks == "dataset":
+            raise
+        return None, f"none: {error}"
+    return annotations, f"{annotations.scheme}, used for every face that has them"
+
+
+def _landmark_scheme(config: PreprocessConfig, annotations: Annotations | None) -> str:
+    if config.landmarks == "five":
+        return "five"
+    return annotations.scheme if annotations is not None else "ibug68"
 
 
 def _write_synthetic(config: PreprocessConfig, path: Path) -> Store:
@@ -94,15 +157,26 @@ def _write_synthetic(config: PreprocessConfig, path: Path) -> Store:
     )
     names = [subject_name(number) for number in range(drawn.subjects)]
     split_of = split_subjects(names, _fractions(config), config.seed)
+    subjects = _with_splits(
+        track(generate(drawn, config.workers), "subjects", drawn.subjects), split_of
+    )
+    looked_at = config.landmarks in ("mesh", "five")
+    if looked_at:
+        locator = make_locator(config.landmarks, config.device)
+        subjects = (as_seen(subject, locator) for subject in subjects)
+    five = config.landmarks == "five"
     card = StoreCard(
         source="synthetic: the embedded head of this project",
         licence="MIT; no person is shown",
-        alignment="rendered into the loose crop, with pose and scale jitter; landmarks projected",
-        lineage={"settings": {**asdict(drawn), "split_fractions": _fractions(config)}},
+        alignment="rendered into the loose crop, with pose and scale jitter",
+        landmark_scheme="five" if five else "ibug68",
+        lineage={
+            "settings": {**asdict(drawn), "split_fractions": _fractions(config)},
+            "landmarks": f"seen by {config.landmarks}" if looked_at else "projected, exact",
+        },
     )
     return write_batches(
-        _with_splits(track(generate(drawn, config.workers), "subjects", drawn.subjects), split_of),
-        path, n=drawn.faces, size=config.size, n_landmarks=68, card=card,
+        subjects, path, n=drawn.faces, size=config.size, n_landmarks=5 if five else 68, card=card
     )
 
 
@@ -115,25 +189,26 @@ def _with_splits(
         )
 
 
-def _write_facial_expressions(config: PreprocessConfig, path: Path) -> Store:
-    samples = facial_expressions.read_facial_expressions(
-        config.root, _fractions(config), config.seed
-    )
-    card = StoreCard(
-        source=facial_expressions.SOURCE,
-        licence=facial_expressions.LICENCE,
-        alignment=LOOSE_ALIGNMENT,
-        lineage={"seed": config.seed, "split_fractions": _fractions(config), "detector": "MTCNN"},
-    )
-    return build_store(
-        samples, config.root, path,
-        size=config.size, detector=FaceDetector(resolve_device(config.device)), card=card,
-    )
-
-
 def _fractions(config: PreprocessConfig) -> tuple[float, float, float]:
     held_out = config.val_fraction + config.test_fraction
     return 1 - held_out, config.val_fraction, config.test_fraction
 
 
-_WRITERS = {"synthetic": _write_synthetic, "facial_expressions": _write_facial_expressions}
+PHOTOGRAPHS = {
+    "facial_expressions": PhotographSource(
+        facial_expressions.SOURCE,
+        facial_expressions.LICENCE,
+        facial_expressions.read_facial_expressions,
+    ),
+    # The hand-set points of `london` exist for the neutral pictures alone: aligning by them would
+    # tell the expression by the alignment. They measure the mesh instead (`landmark_check`).
+    "london": PhotographSource(london.SOURCE, london.LICENCE, london.read_london),
+    "rafdb": PhotographSource(
+        rafdb.SOURCE,
+        rafdb.LICENCE,
+        # The data set has a test split of its own; only validation is ours.
+        lambda root, fractions, seed: rafdb.read_rafdb(root, fractions[1], seed),
+        rafdb_annotations.read_rafdb_landmarks,
+    ),
+}
+"""The data sets of photographs by name."""

@@ -3,6 +3,9 @@
     index.parquet   the sample table, one row per face
     faces.npy       (N, S, S, 3) uint8 RGB, the loose crop
     landmarks.npy   (N, K, 2) float32, crop pixels, NaN unknown
+    five.npy        (N, 5, 2) float32, eyes, nose tip, mouth corners where the landmarks lack them
+    mesh.npy        (N, 478, 3) float32, the mesh of photographs, crop pixels, NaN unknown
+    arkit.npy       (N, 52) float32 in [0, 1], the mesh's expression scores
     params.npz      true face parameters where they are known
     card.json       where it comes from, what it holds, the hash of its contents
 
@@ -20,11 +23,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from fer_lib.datasets.store_hash import ContentHash
+from fer_lib.faces.align import five_points
 from fer_lib.tables import sample_table
 
 _PARTS = ("index.parquet", "faces.npy", "landmarks.npy", "card.json")
+OPTIONAL_ARRAYS = {"five": (5, 2), "mesh": (478, 3), "arkit": (52,)}
+"""Arrays that a store may have beside faces and landmarks, float32, by name: shape of one row."""
+
 _CHUNK_ROWS = 1024
 
 
@@ -37,6 +45,7 @@ class Store:
         faces: `(N, S, S, 3)` uint8 RGB, memory-mapped, read-only.
         landmarks: `(N, K, 2)` float32 crop pixels, memory-mapped, read-only.
         card: the contents of card.json.
+        extras: the optional arrays that this store has, by name, memory-mapped, read-only.
     """
 
     def __init__(
@@ -46,12 +55,14 @@ class Store:
         faces: np.ndarray,
         landmarks: np.ndarray,
         card: dict[str, Any],
+        extras: Mapping[str, np.ndarray],
     ) -> None:
         self.path = path
         self.index = index
         self.faces = faces
         self.landmarks = landmarks
         self.card = card
+        self.extras = extras
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
@@ -78,14 +89,21 @@ class Store:
             index = sample_table(pd.read_parquet(path / "index.parquet"))
             faces = np.load(path / "faces.npy", mmap_mode="r", allow_pickle=False)
             landmarks = np.load(path / "landmarks.npy", mmap_mode="r", allow_pickle=False)
+            present = [name for name in OPTIONAL_ARRAYS if (path / f"{name}.npy").is_file()]
+            extras = {
+                name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in present
+            }
         except (OSError, ValueError) as error:
             raise ValueError(f"the store at {path} is damaged: {error}") from error
-        if not len(index) == len(faces) == len(landmarks):
+        arrays = {"faces": faces, "landmarks": landmarks, **extras}
+        short = [f"{name} {len(a)}" for name, a in arrays.items() if len(a) != len(index)]
+        if short:
             raise ValueError(
-                f"the store at {path} is damaged: {len(index)} rows, {len(faces)} faces and "
-                f"{len(landmarks)} landmark sets; write it again"
+                f"the store at {path} is damaged: {len(index)} rows but {', '.join(short)}; write "
+                "it again"
             )
-        return cls(path, index, faces, landmarks, card)
+        return cls(path, index, faces, landmarks, card, extras)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -94,6 +112,13 @@ class Store:
     def size(self) -> int:
         """Side of the faces in pixels."""
         return self.faces.shape[1]
+
+    @cached_property
+    def five(self) -> np.ndarray:
+        """Eyes, nose tip and mouth corners `(N, 5, 2)` float32 in crop pixels, NaN unknown."""
+        if "five" in self.extras:
+            return self.extras["five"]
+        return five_points(torch.from_numpy(np.array(self.landmarks))).numpy()
 
     @cached_property
     def params(self) -> dict[str, np.ndarray]:
@@ -141,6 +166,8 @@ class Store:
             rows = slice(start, start + _CHUNK_ROWS)
             digest.add("faces", self.faces[rows])
             digest.add("landmarks", self.landmarks[rows])
+            for name, values in self.extras.items():
+                digest.add(name, values[rows])
             for name, values in self.params.items():
                 digest.add(f"params.{name}", values[rows])
         found = digest.finish(self.index)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from fer_lib.datasets.splits import check_subjects
-from fer_lib.datasets.store import count_samples
+from fer_lib.datasets.store import OPTIONAL_ARRAYS, count_samples
 from fer_lib.datasets.store_hash import ContentHash
 from fer_lib.provenance import package_versions
 from fer_lib.tables import sample_table
@@ -32,12 +32,14 @@ class StoreCard:
         licence: what its owners allow.
         alignment: how faces lie in the crop.
         lineage: what it was made from and with (settings, hashes, networks).
+        landmark_scheme: what the landmarks are and in which order (`ibug68`, `five`, …).
     """
 
     source: str
     licence: str
     alignment: str
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    landmark_scheme: str = "ibug68"
 
 
 class StoreWriter:
@@ -63,7 +65,7 @@ class StoreWriter:
     ) -> None:
         self._path = Path(path)
         self._n = n
-        self._shapes = {"faces": (size, size, 3), "landmarks": (n_landmarks, 2)}
+        self._shapes = {"faces": (size, size, 3), "landmarks": (n_landmarks, 2), **OPTIONAL_ARRAYS}
         self._card = card
         self._beside = self._path.with_name(f".{self._path.name}.writing")
         self._files: dict[str, BinaryIO] = {}
@@ -82,6 +84,7 @@ class StoreWriter:
         faces: np.ndarray,
         landmarks: np.ndarray,
         params: Mapping[str, np.ndarray] | None = None,
+        extras: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Append rows.
 
@@ -90,11 +93,13 @@ class StoreWriter:
             faces: `(n, S, S, 3)` uint8 RGB.
             landmarks: `(n, K, 2)` float32 crop pixels, NaN unknown.
             params: `(n, ...)` arrays by name; the same names in every call.
+            extras: optional arrays of the store by name (`store.OPTIONAL_ARRAYS`); the same names
+                in every call.
 
         Raises:
             ValueError: a shape or type does not fit, or there are too many rows.
         """
-        arrays = {"faces": faces, "landmarks": landmarks}
+        arrays = {"faces": faces, "landmarks": landmarks, **(extras or {})}
         arrays |= {f"params.{name}": np.asarray(values) for name, values in (params or {}).items()}
         self._check(len(samples), arrays)
         for name, values in arrays.items():
@@ -125,6 +130,7 @@ class StoreWriter:
 
     def _check(self, n_rows: int, arrays: Mapping[str, np.ndarray]) -> None:
         expected = {"faces": np.uint8, "landmarks": np.float32}
+        expected |= dict.fromkeys(OPTIONAL_ARRAYS, np.float32)
         for name, values in arrays.items():
             shape = (n_rows, *self._shapes.setdefault(name, values.shape[1:]))
             if values.shape != shape or values.dtype != expected.get(name, values.dtype):
@@ -186,6 +192,7 @@ class StoreWriter:
             "counts": count_samples(index),
             "size_px": self._shapes["faces"][0],
             "landmarks": self._shapes["landmarks"][0],
+            "landmark_scheme": self._card.landmark_scheme,
             "hash": self._hash.finish(index),
             "lineage": dict(self._card.lineage),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -90,12 +90,14 @@ class SubjectFaces(NamedTuple):
         landmarks: ``(n, 68, 2)`` float32 crop pixels.
         params: ``(n, …)`` arrays: those of ``FaceParams``, ``intensity`` of the expression,
             ``occluder`` by name and the subject's ``groom_…``.
+        extras: optional arrays of a store, where somebody looked at the faces.
     """
 
     samples: pd.DataFrame
     faces: np.ndarray
     landmarks: np.ndarray
     params: dict[str, np.ndarray]
+    extras: dict[str, np.ndarray] | None = None
 
 
 def subject_name(number: int) -> str:
@@ -195,6 +197,7 @@ class _Group(NamedTuple):
     faces: np.ndarray
     landmarks: np.ndarray
     params: dict[str, np.ndarray]
+    extras: dict[str, np.ndarray] | None = None
 
 
 def _draw_group(config: SyntheticConfig, subject: Subject, generator: torch.Generator) -> _Group:

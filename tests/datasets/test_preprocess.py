@@ -1,18 +1,24 @@
 """From files to a store: every sample has its row, every failure its reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fer_lib.datasets.annotations import Annotations
 from fer_lib.datasets.preprocess import build_store, failure_table
 from fer_lib.datasets.store_writer import StoreCard
 from fer_lib.faces.align import LOOSE_FRAME, frame_points
 from fer_lib.faces.detect import Detection, FaceDetector
+from fer_lib.faces.locate import FaceLocator
+from fer_lib.faces.mesh import MeshFace
+from fer_lib.faces.mesh_points import IBUG68
 from fer_lib.media.images import read_image
 from fer_lib.tables import sample_table
 
-CARD = StoreCard("test", "none", "loose")
+CARD = StoreCard("test", "none", "loose", landmark_scheme="five")
 
 
 class MarkedFaces:
@@ -58,7 +64,8 @@ def samples(*names, **columns):
 
 def build(source, table, size=48):
     return build_store(
-        table, source, source.parent / "store", size=size, detector=MarkedFaces(), card=CARD
+        table, source, source.parent / "store", size=size, card=CARD,
+        locator=FaceLocator(MarkedFaces()),
     )
 
 
@@ -117,7 +124,7 @@ def test_order_is_kept_and_rows_do_not_depend_on_their_neighbours(source):
     some = [3, 33, 69]
     alone = build_store(
         samples(*[names[i] for i in some]), source, source.parent / "some", size=48,
-        detector=MarkedFaces(), card=CARD,
+        locator=FaceLocator(MarkedFaces()), card=CARD,
     )
     assert np.array_equal(alone.faces, store.faces[some])
     assert np.array_equal(alone.landmarks, store.landmarks[some])
@@ -140,7 +147,7 @@ def test_photographs_become_level_centred_faces(shared, tmp_path):
     names = sorted(path.name for path in folder.iterdir())[:200:40]
     detector = FaceDetector()
     store = build_store(
-        samples(*names), folder, tmp_path / "s", size=96, detector=detector, card=CARD
+        samples(*names), folder, tmp_path / "s", size=96, locator=FaceLocator(detector), card=CARD
     )
     assert read_image(folder / names[0]).shape == (350, 350, 3)
     assert (store.index["status"] == "ok").sum() >= 4
@@ -148,3 +155,82 @@ def test_photographs_become_level_centred_faces(shared, tmp_path):
     eyes = five[:, 1] - five[:, 0]
     assert np.abs(np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0]))).max() < 15
     assert np.abs(five[:, :2].mean(axis=(0, 1)) - [48, 40]).max() < 6
+
+
+FIVE = ((20, 20), (44, 24), (32, 30), (28, 44), (34, 44))
+
+
+class UprightMesh:
+    """Stands in for the mesh: in pictures 64 px wide its points spread around FIVE."""
+
+    def find(self, image, near=None):
+        if image.shape[1] != 64 or MarkedFaces().detect([image])[0] is None:
+            return None
+        points = np.zeros((478, 3), np.float32)
+        eyes = np.repeat(np.array(FIVE[:2], np.float32), 6, axis=0)
+        points[IBUG68[36:48], :2] = eyes
+        points[IBUG68[[30, 48, 54]], :2] = FIVE[2:]
+        points[:, 2] = 10
+        return MeshFace(points, np.linspace(0, 1, 52, dtype=np.float32), 1.0)
+
+
+def with_mesh(source, table, scheme, known=None):
+    return build_store(
+        table, source, source.parent / "store", size=48, annotations=known,
+        locator=FaceLocator(MarkedFaces(), UprightMesh()),
+        card=replace(CARD, landmark_scheme=scheme),
+    )
+
+
+def annotations(n):
+    five = np.tile(np.array(FIVE, np.float32), (n, 1, 1))
+    return Annotations(five, np.tile(five[:, :1], (1, 37, 1)), "rafdb37", (None,) * n)
+
+
+def test_the_data_sets_points_come_first_then_the_mesh_then_mtcnn(source):
+    known = replace(annotations(3), notes=("exchanged eyes", "no file", "no file"))
+    known.five[1:] = np.nan
+    draw(source / "wide.png", [(20, 20), (44, 24), (30, 44)], side=80)
+    store = with_mesh(source, samples("good.png", "good.png", "wide.png"), "ibug68", known)
+    assert store.index["landmark_source"].tolist() == ["dataset", "mesh", "mtcnn"]
+    assert np.isfinite(store.five).all()
+    for array in (store.landmarks, store.extras["mesh"], store.extras["arkit"]):
+        assert np.isfinite(array[:2]).all()
+        assert np.isnan(array[2]).all()
+    assert store.index["status_reason"].tolist() == [
+        "exchanged eyes", "no file", "no file; no mesh found: its landmarks are unknown",
+    ]
+    assert store.card["landmark_scheme"] == "ibug68"
+    store.verify()
+
+
+def test_mesh_and_annotations_move_into_the_crop_with_the_face(source):
+    store = with_mesh(source, samples("good.png"), "rafdb37", annotations(1))
+    assert store.landmarks.shape == (1, 37, 2)
+    assert np.allclose(store.landmarks[0], store.five[0, 0], atol=1e-4)
+    mesh = store.extras["mesh"][0]
+    assert np.allclose(mesh[IBUG68[48], :2], store.five[0, 3], atol=1e-4)
+    source_eyes = np.linalg.norm(np.subtract(*FIVE[:2]))
+    crop_eyes = np.linalg.norm(store.five[0, 1] - store.five[0, 0])
+    assert np.allclose(mesh[:, 2], 10 * crop_eyes / source_eyes, rtol=1e-4)
+
+
+def test_landmarks_that_nobody_gives_are_refused(source):
+    with pytest.raises(ValueError, match="rafdb37"):
+        with_mesh(source, samples("good.png"), "rafdb37")
+
+
+def test_a_box_of_the_data_set_stays(source):
+    table = samples("good.png", "good.png")
+    sides = ["box_left", "box_top", "box_right", "box_bottom"]
+    table.loc[0, sides] = [5, 6, 7, 8]
+    index = build(source, table).index
+    assert index[sides].to_numpy().tolist() == [[5, 6, 7, 8], [1, 2, 30, 40]]
+
+
+def test_a_note_of_the_reader_and_one_of_the_chain_are_both_kept(source):
+    draw(source / "wide.png", [(20, 20), (44, 24), (30, 44)], side=80)
+    table = samples("wide.png", status_reason="annotators disagree")
+    assert with_mesh(source, table, "ibug68").index["status_reason"][0] == (
+        "annotators disagree; no mesh found: its landmarks are unknown"
+    )

@@ -287,10 +287,45 @@ def test_what_is_no_store_is_named(tmp_path):
 def test_parts_of_unequal_length_are_noticed(tmp_path):
     write(tmp_path / "s")
     np.save(tmp_path / "s" / "landmarks.npy", np.zeros((4, 5, 2), np.float32))
-    with pytest.raises(ValueError, match="4 landmark sets"):
+    with pytest.raises(ValueError, match="landmarks 4"):
         Store.open(tmp_path / "s")
 
 
 def test_card_is_plain_json(tmp_path):
     write(tmp_path / "s")
     assert json.loads((tmp_path / "s" / "card.json").read_text())["size_px"] == 8
+
+
+def test_optional_arrays_are_kept_hashed_and_verified(tmp_path):
+    samples, faces, landmarks, params = contents()
+    extras = {
+        "five": np.random.default_rng(0).random((5, 5, 2), np.float32),
+        "mesh": np.zeros((5, 478, 3), np.float32),
+        "arkit": np.ones((5, 52), np.float32),
+    }
+    with StoreWriter(tmp_path / "s", n=5, size=8, n_landmarks=5, card=CARD) as writer:
+        writer.write(samples, faces, landmarks, params, extras)
+    store = Store.open(tmp_path / "s")
+    assert set(store.extras) == set(extras)
+    assert np.array_equal(store.five, extras["five"])
+    store.verify()
+    changed = np.load(tmp_path / "s" / "arkit.npy")
+    changed[3, 7] = 0.5
+    np.save(tmp_path / "s" / "arkit.npy", changed)
+    with pytest.raises(ValueError, match="changed after"):
+        Store.open(tmp_path / "s").verify()
+
+
+def test_five_points_come_from_the_landmarks_where_no_array_holds_them(tmp_path):
+    store = write(tmp_path / "s")
+    assert np.array_equal(store.five, store.landmarks, equal_nan=True)
+
+
+def test_an_optional_array_of_the_wrong_shape_is_refused(tmp_path):
+    samples, faces, landmarks, params = contents()
+    short = {"mesh": np.zeros((5, 468, 3), np.float32)}
+    with (
+        pytest.raises(ValueError, match="mesh"),
+        StoreWriter(tmp_path / "s", n=5, size=8, n_landmarks=5, card=CARD) as writer,
+    ):
+        writer.write(samples, faces, landmarks, params, short)
