@@ -38,7 +38,7 @@ def parameters(path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in NOTEBOOKS] >= ["01", "02", "09", "11"]
+    assert [path.stem[:2] for path in NOTEBOOKS] >= ["01", "02", "09", "11", "90"]
 
 
 @every_notebook
@@ -117,6 +117,7 @@ SMALL = {
     },
     "09_evaluate_hsemotion": {},
     "11_confusion_matrices": {},
+    "90_benchmarks": {"IMAGES": 2, "ROUNDS": 1},
 }
 
 
