@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_lib.media.images import MediaError, read_image
+from fer_lib.media.images import MediaError, MissingFileError, read_image
 
 _READERS = 2
-_AHEAD = 4
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def _read(status: str, reason: str, root: Path, source_path: str) -> np.ndarray 
         return Failure(status, reason)
     if pd.isna(source_path):
         return Failure("missing", "the row names no file")
-    path = root / source_path
     try:
-        return read_image(path)
+        return read_image(root / source_path)
+    except MissingFileError as error:
+        return Failure("missing", str(error))
     except MediaError as error:
-        return Failure("unreadable" if path.is_file() else "missing", str(error))
+        return Failure("unreadable", str(error))

@@ -16,6 +16,7 @@ keeps its row with status and reason, a black face and NaN landmarks.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,9 @@ class Store:
     def open(cls, path: Path | str) -> Store:
         """Open a store.
 
+        Where a writer was killed between its two renames, the older store is opened from beside;
+        the next writer puts it back.
+
         Args:
             path: its folder.
 
@@ -77,7 +81,7 @@ class Store:
         Raises:
             ValueError: the folder is no store, or its parts do not fit together.
         """
-        path = Path(path)
+        path = _find(Path(path))
         absent = [name for name in _PARTS if not (path / name).is_file()]
         if absent:
             raise ValueError(
@@ -176,6 +180,30 @@ class Store:
                 f"the store at {self.path} was changed after it was written: its contents have the "
                 f"hash {found[:12]}, its card says {str(self.card.get('hash'))[:12]}"
             )
+
+
+def is_store(path: Path) -> bool:
+    """Tell whether a folder has the parts of a store.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+    return all((path / name).is_file() for name in _PARTS)
+
+
+def folder_aside(path: Path) -> Path:
+    """Give the folder where a writer keeps the older store while the new one takes its place.
+
+    Args:
+        path: folder of the store, links resolved.
+    """
+    return path.with_name(f".{path.name}.old")
+
+
+def _find(path: Path) -> Path:
+    """The store's folder, or the older one's if its writer was killed between two renames."""
+    real = Path(os.path.realpath(path))
+    return folder_aside(real) if not real.exists() and is_store(folder_aside(real)) else path
 
 
 def count_samples(index: pd.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from fer_lib.datasets.splits import check_subjects
-from fer_lib.datasets.store import OPTIONAL_ARRAYS, count_samples
+from fer_lib.datasets.store import OPTIONAL_ARRAYS, count_samples, folder_aside, is_store
 from fer_lib.datasets.store_hash import ContentHash
 from fer_lib.provenance import package_versions
 from fer_lib.tables import sample_table
@@ -57,13 +58,15 @@ class StoreWriter:
         card: source, licence, alignment, lineage.
 
     Raises:
-        ValueError: the folder holds something that is no store, or is being written by another.
+        ValueError: the folder holds something that is no store, is being written by another, or
+            the disk refuses it (full, read-only).
     """
 
     def __init__(
         self, path: Path | str, *, n: int, size: int, n_landmarks: int, card: StoreCard
     ) -> None:
-        self._path = Path(path)
+        # A link to a store stays a link: the folder it leads to is replaced.
+        self._path = Path(os.path.realpath(path))
         self._n = n
         self._shapes = {"faces": (size, size, 3), "landmarks": (n_landmarks, 2), **OPTIONAL_ARRAYS}
         self._card = card
@@ -74,8 +77,10 @@ class StoreWriter:
         self._written = 0
 
     def __enter__(self) -> StoreWriter:
-        _refuse_foreign(self._path)
-        self._lock = _lock_folder(self._beside, self._path)
+        with _refusals_as_a_sentence(self._path):
+            _refuse_foreign(self._path)
+            self._lock = _lock_folder(self._beside, self._path)
+            _restore(self._path)
         return self
 
     def write(
@@ -97,14 +102,15 @@ class StoreWriter:
                 in every call.
 
         Raises:
-            ValueError: a shape or type does not fit, or there are too many rows.
+            ValueError: a shape or type does not fit, there are too many rows, or the disk is full.
         """
         arrays = {"faces": faces, "landmarks": landmarks, **(extras or {})}
         arrays |= {f"params.{name}": np.asarray(values) for name, values in (params or {}).items()}
         self._check(len(samples), arrays)
         for name, values in arrays.items():
             rows = np.ascontiguousarray(values)
-            self._file(name, rows).write(rows.data)
+            with _refusals_as_a_sentence(self._path):
+                self._file(name, rows).write(rows.data)
             self._hash.add(name, rows)
         self._tables.append(samples)
         self._written += len(samples)
@@ -116,11 +122,11 @@ class StoreWriter:
         trace: TracebackType | None,
     ) -> None:
         try:
-            for file in self._files.values():
-                file.close()
-            if kind is None:
-                self._finish()
-            else:
+            with _refusals_as_a_sentence(self._path):
+                self._close_files()
+                if kind is None:
+                    self._finish()
+            if kind is not None:
                 shutil.rmtree(self._beside, ignore_errors=True)
         except BaseException:
             shutil.rmtree(self._beside, ignore_errors=True)
@@ -159,6 +165,12 @@ class StoreWriter:
             np.lib.format.write_array_header_2_0(file, header)
             self._files[name] = file
         return self._files[name]
+
+    def _close_files(self) -> None:
+        # Closing writes what is buffered: on a full disk it fails, and the others still must close.
+        with ExitStack() as files:
+            for file in self._files.values():
+                files.callback(file.close)
 
     def _finish(self) -> None:
         if self._written != self._n:
@@ -238,8 +250,8 @@ def _lock_folder(beside: Path, path: Path) -> int:
 
 
 def _put_in_place(beside: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = folder_aside(path)
+    _remove(old)
     if path.exists():
         path.rename(old)
     try:
@@ -248,4 +260,30 @@ def _put_in_place(beside: Path, path: Path) -> None:
         if old.exists():
             old.rename(path)
         raise
+    _remove(old)
+
+
+def _restore(path: Path) -> None:
+    """Put an older store back that a killed writer had moved aside."""
+    old = folder_aside(path)
+    if not path.exists() and is_store(old):
+        old.rename(path)
+
+
+def _remove(old: Path) -> None:
+    # The card goes first: what a kill leaves of the folder is then no store to go back to.
+    with suppress(OSError):
+        (old / "card.json").unlink()
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _refusals_as_a_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise ValueError(
+            f"the store {path} cannot be written: {reason}; make room or choose a folder that can "
+            "be written (an older store is untouched)"
+        ) from error
