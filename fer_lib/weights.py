@@ -1,10 +1,14 @@
-"""Checkpoints that explain themselves and run no code: safetensors with a JSON config inside."""
+"""Checkpoints that run no code: own ones explain themselves, foreign ones are read as data.
+
+An own checkpoint is a safetensors file with a JSON config inside. A foreign one is a pickle of
+torch, of which only tensors, containers, scalars and inert records come out.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fer_lib.torch_files import read_torch_file
+from fer_lib.unpickler import Record
+
 _CONFIG_KEY = "config"
+_MAX_DEPTH = 100
+_MAX_PARTS = 100_000
 
 
 def save_network(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Path:
@@ -69,3 +78,85 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def read_torch_pickle(path: Path) -> object:
+    """Read a foreign checkpoint (``.pth``, ``.pt``) without running anything of it.
+
+    Both formats of ``torch.save`` are read, state dicts as well as whole pickled modules, whatever
+    library they came from and whether or not it is installed.
+
+    Args:
+        path: a file that ``torch.save`` wrote.
+
+    Returns:
+        Nested dicts (ordered dicts too), lists, tuples and sets of tensors (on the CPU, detached),
+        scalars and strings. What the file wanted to import is an inert `unpickler.Global`, what it
+        wanted to call an inert `unpickler.Record`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no such file, is cut short, or holds what is not read here.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a checkpoint at {path}, found none; download it first")
+    try:
+        return read_torch_file(path)
+    except ValueError as error:
+        raise ValueError(f"expected a file of torch.save, got {path.name}: {error}") from error
+
+
+def state_dict_of(value: object) -> dict[str, Tensor]:
+    """Give the state dict of a part of what ``read_torch_pickle`` read.
+
+    Args:
+        value: a state dict, or the record of a whole pickled module, from which parameters and
+            persistent buffers are collected in torch's order.
+
+    Returns:
+        Names and tensors.
+
+    Raises:
+        ValueError: neither of the two; the message names what is in it instead.
+    """
+    if isinstance(value, Record):
+        value = dict(_tensors_of(value))
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a state dict or a module, got {type(value).__name__}")
+    strange = [
+        f"{name!r:.60}"
+        for name, part in value.items()
+        if not (isinstance(name, str) and isinstance(part, Tensor))
+    ]
+    if strange or not value:
+        found = f"other things under {', '.join(strange[:5])}" if strange else "nothing"
+        raise ValueError(f"expected a state dict or a module, got {found}")
+    return value
+
+
+def _tensors_of(module: Record) -> Iterator[tuple[str, object]]:
+    waiting, seen = [("", module)], 0
+    while waiting:
+        prefix, part = waiting.pop()
+        tensors, children = _parts_of(part)
+        seen += 1 + len(tensors) + len(children)
+        if seen > _MAX_PARTS or prefix.count(".") > _MAX_DEPTH:
+            raise ValueError("expected a module, got one that contains itself or has no end")
+        yield from ((prefix + name, tensor) for name, tensor in tensors.items())
+        # The last one goes first: what waits is a stack.
+        waiting += [(f"{prefix}{name}.", child) for name, child in reversed(children.items())]
+
+
+def _parts_of(module: object) -> tuple[dict[str, object], dict[str, object]]:
+    state = module.state if isinstance(module, Record) else None
+    groups = ("_parameters", "_buffers", "_modules")
+    if not isinstance(state, dict) or not all(isinstance(state.get(g), dict) for g in groups):
+        raise ValueError(f"expected a module of torch, got {module!r:.80}")
+    parameters, buffers, modules = (
+        {str(name): part for name, part in state[group].items() if part is not None}
+        for group in groups
+    )
+    passing = state.get("_non_persistent_buffers_set")
+    passing = passing if isinstance(passing, set) else ()
+    kept = {name: buffer for name, buffer in buffers.items() if name not in passing}
+    return parameters | kept, modules

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "fer_lib"
 LAYERS = (
     ("labels", "config", "paths", "assets", "weights", "tables", "published", "progress",
-     "parameters", "measurements", "provenance"),
+     "parameters", "measurements", "provenance", "torch_files", "unpickler"),
     ("media", "faces"),
     ("datasets",),
     ("networks",),
