@@ -9,15 +9,32 @@ from fer_lib.plots.charts import (
     speeds,
     training_curves,
 )
+from fer_lib.plots.fusion import label_strip, leak_figure, right_wrong, weight_sweep
+from fer_lib.plots.saliency import (
+    SALIENCY_CAPTION,
+    FaceExplanation,
+    explanation_figure,
+    saliency_overlay,
+    saliency_panel,
+)
 from fer_lib.plots.sheets import contact_sheet
 
 __all__ = [
+    "SALIENCY_CAPTION",
+    "FaceExplanation",
     "class_counts",
     "confusion_heatmap",
     "contact_sheet",
     "error_curves",
+    "explanation_figure",
     "intervals",
+    "label_strip",
+    "leak_figure",
     "probability_heatmap",
+    "right_wrong",
+    "saliency_overlay",
+    "saliency_panel",
     "speeds",
     "training_curves",
+    "weight_sweep",
 ]

@@ -170,13 +170,19 @@ def speeds(times: pd.DataFrame, unit: str = "faces per second") -> Figure:
     return finish(figure, axes)
 
 
-def intervals(table: pd.DataFrame, label: str, reference: dict[str, float] | None = None) -> Figure:
+def intervals(
+    table: pd.DataFrame,
+    label: str,
+    reference: dict[str, float] | None = None,
+    zero: bool = False,
+) -> Figure:
     """Show a score with its 95 % interval for each row, and published scores beside them.
 
     Args:
         table: columns ``value``, ``low``, ``high``, ``n``; the index names the rows.
         label: what the score is.
         reference: published score by row name, drawn as a hollow diamond.
+        zero: whether to draw the line at 0, for differences.
 
     Returns:
         The figure.
@@ -192,6 +198,8 @@ def intervals(table: pd.DataFrame, label: str, reference: dict[str, float] | Non
         axes.plot(published, place, marker="D", mfc="none", color=PALETTE[1], ls="none")
         axes.annotate("published", (published, place), (4, 5), textcoords="offset points",
                       fontsize=7, color=PALETTE[1])
+    if zero:
+        axes.axvline(0, color=INK, lw=0.8)
     names = [f"{name}  (n = {n:.0f})" for name, n in table["n"].items()]
     axes.set_yticks(places, names)
     axes.set_ylim(len(table) - 0.5, -0.5)

@@ -1,0 +1,19 @@
+"""Looking into networks face by face, in JupyterLab."""
+
+from fer_lib.explore.explanation import FaceReading, explain_face, read_face, read_sample
+from fer_lib.explore.fusion import FusionExplorer, fusion_explorer
+from fer_lib.explore.photograph import crop_photograph
+from fer_lib.explore.samples import right_and_wrong
+from fer_lib.plots.saliency import explanation_figure
+
+__all__ = [
+    "FaceReading",
+    "FusionExplorer",
+    "crop_photograph",
+    "explain_face",
+    "explanation_figure",
+    "fusion_explorer",
+    "read_face",
+    "read_sample",
+    "right_and_wrong",
+]
