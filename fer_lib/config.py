@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -15,6 +15,10 @@ SOURCES = ("synthetic", "facial_expressions", "london", "rafdb")
 LANDMARKS = ("auto", "dataset", "mesh", "five")
 WEIGHTINGS = ("none", "confidence", "agreement", "both")
 AFFINITIES = ("running", "batch", "none")
+HEADS = ("features", "log_probabilities")
+RGB_TRAININGS = ("frozen", "fine_tuned", "scratch")
+RGB_FEATURES = ("in_sample", "out_of_fold")
+RIVALS = ("log-probabilities", "out of fold", "fine-tuned", "from scratch")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -33,7 +37,7 @@ class Config:
             value = getattr(self, name)
             if not _has_type(value, wanted):
                 raise TypeError(
-                    f"{name.upper()}: expected {wanted.__name__}, got {type(value).__name__} "
+                    f"{name.upper()}: expected {_type_name(wanted)}, got {type(value).__name__} "
                     f"{value!r}; pass a value of that type"
                 )
         self.check()
@@ -93,9 +97,17 @@ class FusionConfig(Config):
     weighting: str
     disagreement_weight: float
     sharing_affinity: str
+    head: str
+    rgb_training: str
+    rgb_features: str
+    folds: int
 
     def check(self) -> None:
-        """Refuse sizes the networks cannot take and policies that do not exist."""
+        """Refuse sizes the networks cannot take, unknown policies and ones that do not go together.
+
+        Raises:
+            ValueError: a value is refused; the sentence names it.
+        """
         _at_least("image_size", self.image_size, 48)
         _at_least("trunk_width", self.trunk_width, 4)
         _one_of("trunk_stride", self.trunk_stride, (8, 16, 32))
@@ -105,6 +117,16 @@ class FusionConfig(Config):
         if not 0 <= self.disagreement_weight <= 1:
             raise ValueError(
                 f"DISAGREEMENT_WEIGHT: expected 0 to 1, got {self.disagreement_weight}"
+            )
+        _one_of("head", self.head, HEADS)
+        _one_of("rgb_training", self.rgb_training, RGB_TRAININGS)
+        _one_of("rgb_features", self.rgb_features, RGB_FEATURES)
+        _at_least("folds", self.folds, 2)
+        out_of_fold = self.rgb_features == "out_of_fold"
+        if out_of_fold and (self.head, self.rgb_training) != ("log_probabilities", "frozen"):
+            raise ValueError(
+                "RGB_FEATURES: expected HEAD log_probabilities and RGB_TRAINING frozen with "
+                f"out_of_fold, got {self.head} and {self.rgb_training}"
             )
 
 
@@ -118,6 +140,7 @@ class TrainConfig(Config):
     rgb_learning_rate: float
     fusion_learning_rate: float
     balance: str
+    landmark_noise_pct_iod: float
     precision: str
     seed: int
     device: str
@@ -130,7 +153,28 @@ class TrainConfig(Config):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name.upper()}: expected above 0, got {getattr(self, name)}")
         _one_of("balance", self.balance, BALANCES)
+        if not 0 <= self.landmark_noise_pct_iod < 100:
+            raise ValueError(
+                "LANDMARK_NOISE_PCT_IOD: expected 0 or more and below 100, got "
+                f"{self.landmark_noise_pct_iod}"
+            )
         _one_of("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class StudyConfig(Config):
+    """Settings of notebook 02: which rivals are trained beside the fusion, and at which noise."""
+
+    rivals: tuple[str, ...]
+    noise_pct_iod: tuple[float, ...]
+
+    def check(self) -> None:
+        """Refuse rivals that do not exist and noise that is none."""
+        for rival in self.rivals:
+            _one_of("rivals", rival, RIVALS)
+        for level in self.noise_pct_iod:
+            if not 0 < level < 100:
+                raise ValueError(f"NOISE_PCT_IOD: expected above 0 and below 100, got {level}")
 
 
 @dataclass(frozen=True)
@@ -172,15 +216,22 @@ class BenchmarkConfig(Config):
     root: str
     images: int
     rounds: int
+    faces: int
+    face_px: int
+    widths: tuple[int, ...]
+    training_rounds: int
     seed: int
     device: str
 
     def check(self) -> None:
-        """Refuse sources without a folder and nothing to time."""
+        """Refuse sources without a folder, nothing to time and other than two widths."""
         _one_of("source", self.source, SOURCES)
         _check_root(self.source, self.root)
-        for name in ("images", "rounds"):
+        for name in ("images", "rounds", "training_rounds"):
             _at_least(name, getattr(self, name), 1)
+        _at_least("faces", self.faces, 2)
+        if len(self.widths) != 2:
+            raise ValueError(f"WIDTHS: expected RGB and landmark network, got {self.widths}")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -205,7 +256,14 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def _type_name(wanted: type) -> str:
+    return str(wanted) if get_origin(wanted) else wanted.__name__
+
+
 def _has_type(value: object, wanted: type) -> bool:
+    if get_origin(wanted) is tuple:
+        item, _ = get_args(wanted)
+        return isinstance(value, tuple) and all(_has_type(one, item) for one in value)
     if wanted is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if wanted is int:

@@ -141,6 +141,34 @@ def latest(
     )
 
 
+def repeats(run: Run) -> list[Run]:
+    """Give the finished runs that differ from a run by their seed alone, itself among them.
+
+    Args:
+        run: a run of a notebook that reads a store and has a parameter ``SEED``.
+
+    Returns:
+        Runs with its other settings and its store, newest first, as ``finished`` does; several may
+        have one seed, see ``newest_per_seed``.
+    """
+    settings = {name: value for name, value in run.config["parameters"].items() if name != "seed"}
+    return finished(run.notebook, store_hash=run.labels["store_hash"], **settings)
+
+
+def newest_per_seed(found: Sequence[Run]) -> list[Run]:
+    """Keep the newest run of each seed, of those with the newest run's source code.
+
+    Args:
+        found: runs, newest first, as ``repeats`` gives them.
+
+    Returns:
+        One run per seed, by seed.
+    """
+    same = [run for run in found if run.config["source_hash"] == found[0].config["source_hash"]]
+    by_seed = {run.config["parameters"]["seed"]: run for run in reversed(same)}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
 def find_identical(
     notebook: str, parameters: Mapping[str, Any], source_hash: str, preset: str | None
 ) -> Run | None:

@@ -4,7 +4,8 @@ import torch
 from fer_lib import config
 
 TRAIN = dict(rgb_epochs=1, fusion_epochs=1, batch_size=8, rgb_learning_rate=1e-3,
-             fusion_learning_rate=1e-3, balance="none", precision="fp32", seed=0, device="cpu")
+             fusion_learning_rate=1e-3, balance="none", landmark_noise_pct_iod=0.0,
+             precision="fp32", seed=0, device="cpu")
 PREPROCESS = dict(source="synthetic", root="", store="synthetic", size=64, subjects=2, groups=1,
                   landmarks="auto", check_faces=0, val_fraction=0.2, test_fraction=0.2,
                   workers=1, seed=0, device="cpu")
@@ -50,3 +51,16 @@ def test_device_names():
     assert config.resolve_device("auto").type in {"cpu", "cuda"}
     with pytest.raises(ValueError, match="DEVICE"):
         config.resolve_device("toaster")
+
+
+def test_a_study_names_rivals_that_exist_and_noise_that_is_some():
+    study = config.StudyConfig(rivals=("out of fold",), noise_pct_iod=(3.0, 4.5))
+    assert study.as_dict() == {"rivals": ("out of fold",), "noise_pct_iod": (3.0, 4.5)}
+    with pytest.raises(ValueError, match="RIVALS"):
+        config.StudyConfig(rivals=("magic",), noise_pct_iod=())
+    with pytest.raises(ValueError, match="NOISE_PCT_IOD"):
+        config.StudyConfig(rivals=(), noise_pct_iod=(0.0,))
+    with pytest.raises(TypeError, match=r"RIVALS.*tuple"):
+        config.StudyConfig(rivals=["out of fold"], noise_pct_iod=())
+    with pytest.raises(TypeError, match="NOISE_PCT_IOD"):
+        config.StudyConfig(rivals=(), noise_pct_iod=("3",))

@@ -113,11 +113,15 @@ SMALL = {
     "01_preprocess": {"SUBJECTS": 6, "GROUPS": 1, "SIZE": 64, "CHECK_FACES": 2, "WORKERS": 1},
     "02_train_landmark_fusion": {
         "IMAGE_SIZE": 48, "TRUNK_WIDTH": 8, "HEATMAP_SIZE": 144, "LANDMARK_WIDTH": 2,
-        "RGB_EPOCHS": 1, "FUSION_EPOCHS": 1, "BATCH_SIZE": 16,
+        "RGB_EPOCHS": 1, "FUSION_EPOCHS": 1, "BATCH_SIZE": 16, "FOLDS": 2,
+        "RIVALS": ["out of fold"], "NOISE_PCT_IOD": [4.5],
     },
     "09_evaluate_hsemotion": {},
     "11_confusion_matrices": {},
-    "90_benchmarks": {"IMAGES": 2, "ROUNDS": 1},
+    "90_benchmarks": {
+        "IMAGES": 2, "ROUNDS": 1, "FACES": 4, "FACE_PX": 192, "WIDTHS": [8, 2],
+        "TRAINING_ROUNDS": 1,
+    },
 }
 
 

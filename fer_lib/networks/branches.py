@@ -169,10 +169,10 @@ def _table_1_trunk(channels: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     stages = zip([1, *channels], channels, _TABLE_1_KERNELS, _TABLE_1_POOLED, strict=False)
     for inputs, outputs, kernel, pooled in stages:
-        # Pooling before batch norm and ReLU would give other numbers; after both it is Table 1.
-        convolution = nn.Conv2d(inputs, outputs, kernel, bias=False)
-        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(inputs, outputs, kernel, bias=False), nn.BatchNorm2d(outputs)]
+        # The largest of four commutes with ReLU, bit by bit, and leaves it a quarter of the work.
         layers += [nn.MaxPool2d(2)] if pooled else []
+        layers += [nn.ReLU(inplace=True)]
     return _kaiming(nn.Sequential(*layers))
 
 

@@ -1,4 +1,4 @@
-"""Seed 001: a frozen RGB branch and a landmark branch, weighted by trust and joined for one head.
+"""Seed 001: an RGB branch and a landmark branch, the latter weighted by trust, under one head.
 
 Source: Kanamori et al., seed 001, Eq. 1–2.
 
@@ -27,6 +27,17 @@ class Weighting(StrEnum):
     BOTH = "both"
 
 
+class Head(StrEnum):
+    """What the fused head sees of the RGB branch, beside the weighted landmark feature.
+
+    ``FEATURES``: its ARM feature, as published. ``LOG_PROBABILITIES``: what its own head says, in
+    class space, which networks trained on other faces share; their feature spaces they do not.
+    """
+
+    FEATURES = "features"
+    LOG_PROBABILITIES = "log_probabilities"
+
+
 class FusionOutput(NamedTuple):
     """What the fused network says, and what it rests on.
 
@@ -45,7 +56,7 @@ class FusionOutput(NamedTuple):
 class LandmarkFusion(nn.Module):
     """Both branches, the landmark feature weighted by trust, and a linear head over the two.
 
-    The RGB branch is taken over as it is and never changes again: no gradient, and always in
+    A frozen RGB branch is taken over as it is and never changes again: no gradient, and always in
     evaluation mode, so that neither batch norm nor ARM's running affinity moves.
 
     Args:
@@ -54,6 +65,8 @@ class LandmarkFusion(nn.Module):
         weighting: which of p and w multiply the landmark feature.
         disagreement_weight: w for samples where the two branches' own labels differ.
         detach_confidence: whether to keep the gradient from flowing through p.
+        head: what the fused head sees of the RGB branch.
+        rgb_frozen: whether the RGB branch stays as it is (published) or learns with the rest.
     """
 
     def __init__(
@@ -63,33 +76,44 @@ class LandmarkFusion(nn.Module):
         weighting: Weighting = Weighting.BOTH,
         disagreement_weight: float = 0.6,
         detach_confidence: bool = False,
+        head: Head = Head.FEATURES,
+        rgb_frozen: bool = True,
     ) -> None:
         super().__init__()
         self.config = {
             "network": "landmark_fusion", "rgb": rgb.config, "landmark": landmark.config,
             "weighting": str(weighting), "disagreement_weight": disagreement_weight,
-            "detach_confidence": detach_confidence,
+            "detach_confidence": detach_confidence, "head": str(head), "rgb_frozen": rgb_frozen,
         }  # fmt: skip
-        self.rgb = rgb.requires_grad_(False).eval()
+        self.rgb = rgb.requires_grad_(not rgb_frozen).train(not rgb_frozen)
         self.landmark = landmark
         self.weighting = Weighting(weighting)
         self.disagreement_weight = disagreement_weight
         self.detach_confidence = detach_confidence
-        length = rgb.arm.feature_length + landmark.arm.feature_length
-        self.fc = nn.Linear(length, rgb.config["classes"])
+        self.head = Head(head)
+        self.rgb_frozen = rgb_frozen
+        classes = rgb.config["classes"]
+        self.rgb_length = rgb.arm.feature_length if self.head is Head.FEATURES else classes
+        self.fc = nn.Linear(self.rgb_length + landmark.arm.feature_length, classes)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch the landmark branch and the head to training; the RGB branch stays as it is."""
+        """Switch what learns to training; a frozen RGB branch stays in evaluation mode."""
         super().train(mode)
-        self.rgb.eval()
+        self.rgb.train(mode and not self.rgb_frozen)
         return self
 
     @torch.no_grad()
     def warm_start(self) -> None:
-        """Set the head to the RGB branch's own, so that training starts from its exact answers."""
+        """Set the head so that training starts from the RGB branch's exact probabilities.
+
+        Over features it becomes the RGB branch's own head (equal logits), over log-probabilities
+        the identity; what it makes of landmarks is zero.
+        """
+        features = self.head is Head.FEATURES
+        own = self.rgb.fc.weight if features else torch.eye(self.rgb_length)
         self.fc.weight.zero_()
-        self.fc.weight[:, : self.rgb.arm.feature_length] = self.rgb.fc.weight
-        self.fc.bias.copy_(self.rgb.fc.bias)
+        self.fc.weight[:, : self.rgb_length] = own.to(self.fc.weight)
+        self.fc.bias.copy_(self.rgb.fc.bias if features else torch.zeros(self.rgb_length))
 
     def forward(self, images: Tensor, heatmaps: Tensor, valid: Tensor) -> FusionOutput:
         """Recognise faces with their landmarks.
@@ -102,7 +126,7 @@ class LandmarkFusion(nn.Module):
         Returns:
             All three answers, features and weights.
         """
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.rgb_frozen):
             rgb = self.rgb(images)
         return self.fuse(rgb, self.landmark(heatmaps), valid)
 
@@ -121,10 +145,14 @@ class LandmarkFusion(nn.Module):
             landmark.logits, rgb.logits, valid,
             self.weighting, self.disagreement_weight, self.detach_confidence,
         )  # fmt: skip
-        joined = torch.cat([rgb.feature, weight[:, None] * landmark.feature], dim=1)
+        joined = torch.cat([self.rgb_part(rgb), weight[:, None] * landmark.feature], dim=1)
         return FusionOutput(
             self.fc(joined), rgb.logits, landmark.logits, rgb.feature, landmark.feature, weight
         )
+
+    def rgb_part(self, rgb: BranchOutput) -> Tensor:
+        """Give what the fused head sees of the RGB branch: (B, D) features or (B, C) log p."""
+        return rgb.feature if self.head is Head.FEATURES else rgb.logits.float().log_softmax(dim=1)
 
 
 def landmark_weight(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,14 @@ from fer_lib.datasets.store import Store
 from fer_lib.labels import EMOTIONS
 from fer_lib.networks.arm import SharingAffinity
 from fer_lib.networks.branches import LandmarkArm, RgbArm
-from fer_lib.networks.landmark_fusion import LandmarkFusion, Weighting
+from fer_lib.networks.landmark_fusion import Head, LandmarkFusion, Weighting
 from fer_lib.tables import prediction_table, probability_columns
-from fer_lib.training.inference import Faces, predict
+from fer_lib.training.folds import out_of_fold_views
+from fer_lib.training.fusion import RgbViews
+from fer_lib.training.inference import Faces, landmarks_known, predict, run_fusion
+from fer_lib.training.landmark_noise import with_landmark_noise
 from fer_lib.training.supervised import TrainingSettings
+from fer_lib.training.weighting import fuse_again
 
 PER_SAMPLE, PAPER_PROTOCOL = "per-sample", "paper"
 _PAPER_BATCH = 64
@@ -50,6 +56,7 @@ def load_faces(
     image_size: int,
     balance: str = "none",
     seed: int = 0,
+    landmark_noise_pct_iod: float = 0.0,
 ) -> Faces:
     """Cut the labelled faces of a split as the networks read them.
 
@@ -59,7 +66,8 @@ def load_faces(
         emotions: the classes; faces of others are left out.
         image_size: side of the tight crop in pixels.
         balance: ``oversample`` repeats rare classes; anything else takes every face once.
-        seed: of the oversampling.
+        seed: of the oversampling and of the landmark noise.
+        landmark_noise_pct_iod: of ``with_landmark_noise``; a repeated face errs alike each time.
 
     Returns:
         The faces; labels are positions in ``emotions``.
@@ -74,7 +82,8 @@ def load_faces(
     if balance == "oversample":
         positions = positions[oversample_classes(names[positions], seed)]
     labels = [list(emotions).index(name) for name in names[positions]]
-    return _faces_at(store, positions, image_size, np.array(labels))
+    faces = _faces_at(store, positions, image_size, np.array(labels))
+    return with_landmark_noise(faces, landmark_noise_pct_iod, seed)
 
 
 def make_rgb(nets: FusionConfig, classes: int, seed: int) -> RgbArm:
@@ -88,19 +97,59 @@ def make_rgb(nets: FusionConfig, classes: int, seed: int) -> RgbArm:
 
 
 def make_fusion(rgb: RgbArm, nets: FusionConfig, classes: int, seed: int) -> LandmarkFusion:
-    """Put an untrained landmark network beside a trained RGB network, which is frozen.
+    """Put an untrained landmark network beside an RGB network.
 
-    The head starts from the RGB network's own answers, so that landmarks can only add to them.
+    A frozen RGB network is ``rgb`` itself; one that is fine-tuned starts as a copy of it, so that
+    ``rgb`` stays what it was; ``scratch`` starts from fresh weights. Beside a trained RGB network
+    the head starts from its answers, so that landmarks can only add to them.
+
+    Args:
+        rgb: the trained RGB network.
+        nets: sizes, weighting, head, and how the RGB network goes on.
+        classes: how many.
+        seed: of the fresh weights.
     """
+    if nets.rgb_training == "scratch":
+        rgb = make_rgb(nets, classes, seed + 2 * _SEED_STEP)
+    elif nets.rgb_training == "fine_tuned":
+        rgb = copy.deepcopy(rgb)
     with torch.random.fork_rng():
         torch.manual_seed(seed + _SEED_STEP)
         landmark = LandmarkArm(
             classes, image_size=nets.heatmap_size, width=nets.landmark_width,
             affinity=SharingAffinity(nets.sharing_affinity),
         )  # fmt: skip
-        fused = LandmarkFusion(rgb, landmark, Weighting(nets.weighting), nets.disagreement_weight)
-    fused.warm_start()
+        fused = LandmarkFusion(
+            rgb, landmark, Weighting(nets.weighting), nets.disagreement_weight,
+            head=Head(nets.head), rgb_frozen=nets.rgb_training == "frozen",
+        )  # fmt: skip
+    if nets.rgb_training != "scratch":
+        fused.warm_start()
     return fused
+
+
+def training_views(
+    fused: LandmarkFusion,
+    train: Faces,
+    val: Faces,
+    nets: FusionConfig,
+    rgb_settings: TrainingSettings,
+) -> RgbViews | None:
+    """Compute what the fused head learns from on the RGB side, where that takes more networks.
+
+    Args:
+        fused: the fusion to be trained.
+        train: faces to learn from.
+        val: faces to choose epochs by.
+        nets: says whether and in how many folds.
+        rgb_settings: how the RGB network was trained.
+
+    Returns:
+        Out-of-fold views for ``train_fusion``; None where it makes its views itself.
+    """
+    if nets.rgb_features == "in_sample":
+        return None
+    return out_of_fold_views(fused.rgb.config, train, val, rgb_settings, nets.folds)[0]
 
 
 def training_settings(
@@ -135,7 +184,13 @@ def training_settings(
 
 
 def predict_split(
-    network: LandmarkFusion, store: Store, split: str, emotions: Sequence[str], run_id: str
+    network: LandmarkFusion,
+    store: Store,
+    split: str,
+    emotions: Sequence[str],
+    run_id: str,
+    landmark_noise_pct_iod: float = 0.0,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Predict every row of a split per sample, and by the published protocol beside it.
 
@@ -145,15 +200,16 @@ def predict_split(
         split: which.
         emotions: class names in the order of the network's logits.
         run_id: of the run that trained it.
+        landmark_noise_pct_iod: of ``with_landmark_noise``.
+        seed: of the noise.
 
     Returns:
         A prediction table; ``run`` is ``<run_id>:<recogniser>`` for ``rgb``, ``landmarks`` and
         ``fusion``; rows without a face have NaN probabilities. Protocol ``paper`` is the published
         one: file order, batches of 64 whose mean is added to each face; it is transductive.
     """
-    rows = store.index[(store.index["split"] == split) & store.index["emotion"].notna()]
-    usable = rows.index[rows["status"] == "ok"].to_numpy()
-    faces = _faces_at(store, usable, network.rgb.config["image_size"], np.zeros(len(usable)))
+    rows, usable = _labelled_rows(store, split)
+    faces = _unlabelled_faces(network, store, usable, landmark_noise_pct_iod, seed)
     device = next(network.parameters()).device
     protocols = {
         PER_SAMPLE: SharingAffinity(network.rgb.config["affinity"]),
@@ -170,9 +226,67 @@ def predict_split(
     return prediction_table(pd.concat(tables), emotions)
 
 
+def predict_weightings(
+    variants: Mapping[str, LandmarkFusion],
+    store: Store,
+    split: str,
+    emotions: Sequence[str],
+    run_id: str,
+    landmark_noise_pct_iod: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Predict every row of a split per sample by fusions that share their branches.
+
+    The branches run once; then every fusion weighs and joins what they said.
+
+    Args:
+        variants: by mode, such as ``weighting_ablation`` returns.
+        store: where from.
+        split: which.
+        emotions: class names in the order of the networks' logits.
+        run_id: of the run that trained them.
+        landmark_noise_pct_iod: of ``with_landmark_noise``.
+        seed: of the noise.
+
+    Returns:
+        A prediction table, as of ``predict_split``; ``run`` is ``<run_id>:weighting_<mode>``.
+    """
+    rows, usable = _labelled_rows(store, split)
+    network = next(iter(variants.values()))
+    faces = _unlabelled_faces(network, store, usable, landmark_noise_pct_iod, seed)
+    device = next(network.parameters()).device
+    output, known = run_fusion(network, faces, device=device), landmarks_known(faces.landmarks_px)
+    tables = [
+        _as_rows(rows, usable, f"{run_id}:weighting_{mode}", PER_SAMPLE,
+                 fuse_again(variant, output, known).logits.softmax(dim=1).numpy(), emotions)
+        for mode, variant in variants.items()
+    ]  # fmt: skip
+    return prediction_table(pd.concat(tables), emotions)
+
+
+def _labelled_rows(store: Store, split: str) -> tuple[pd.DataFrame, np.ndarray]:
+    rows = store.index[(store.index["split"] == split) & store.index["emotion"].notna()]
+    return rows, rows.index[rows["status"] == "ok"].to_numpy()
+
+
+def _unlabelled_faces(
+    network: LandmarkFusion, store: Store, usable: np.ndarray, pct_iod: float, seed: int
+) -> Faces:
+    size, labels = network.rgb.config["image_size"], np.zeros(len(usable))
+    return with_landmark_noise(_faces_at(store, usable, size, labels), pct_iod, seed)
+
+
 def _faces_at(store: Store, positions: np.ndarray, image_size: int, labels: np.ndarray) -> Faces:
     crops = cut_tight_crops(store, positions, image_size)
-    return Faces.of(crops.faces, crops.landmarks, labels, crops.valid)
+    rows = store.index.iloc[positions]
+    samples = np.array([_number_of(name) for name in rows["sample_id"]], dtype=np.int64)
+    subjects, _ = pd.factorize(rows["subject"])
+    return Faces.of(crops.faces, crops.landmarks, labels, crops.valid, samples, subjects)
+
+
+def _number_of(sample_id: str) -> int:
+    digest = hashlib.blake2b(sample_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def _as_rows(

@@ -6,7 +6,7 @@ Answers are computed in float32 and per sample: the batch size only decides how 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -28,11 +28,15 @@ class Faces:
         crops: (N, S, S, 3) uint8 RGB, tight.
         landmarks_px: (N, K, 2) float32 in the crop; NaN where a face has no usable ones.
         labels: (N,) int64.
+        samples: (N,) int64, a number that is a face's own wherever it stands.
+        subjects: (N,) int64, a number per person; negative where unknown.
     """
 
     crops: Tensor
     landmarks_px: Tensor
     labels: Tensor
+    samples: Tensor
+    subjects: Tensor
 
     @classmethod
     def of(
@@ -41,6 +45,8 @@ class Faces:
         landmarks_px: Tensor | np.ndarray,
         labels: Tensor | np.ndarray,
         valid: Tensor | np.ndarray | None = None,
+        samples: Tensor | np.ndarray | None = None,
+        subjects: Tensor | np.ndarray | None = None,
     ) -> Self:
         """Put together what belongs together.
 
@@ -49,6 +55,8 @@ class Faces:
             landmarks_px: (N, K, 2) in the crop, NaN where unknown.
             labels: (N,) integers.
             valid: (N,) bool, False where the landmarks are not to be used.
+            samples: (N,) integers that tell faces apart; by default their positions.
+            subjects: (N,) integers that tell people apart; by default nobody is known.
 
         Raises:
             ValueError: lengths differ, or the crops are no uint8 RGB images.
@@ -56,16 +64,23 @@ class Faces:
         crops = torch.as_tensor(crops)
         points = torch.as_tensor(landmarks_px, dtype=torch.float32)
         classes = torch.as_tensor(labels, dtype=torch.int64)
-        lengths = [len(crops), len(points), len(classes)]
+        samples = np.arange(len(classes)) if samples is None else samples
+        subjects = np.full(len(classes), -1) if subjects is None else subjects
+        numbers = [torch.as_tensor(values, dtype=torch.int64) for values in (samples, subjects)]
+        lengths = [len(field) for field in (crops, points, classes, *numbers)]
         if len(set(lengths)) != 1:
-            raise ValueError(f"expected as many crops as landmarks and labels, got {lengths}")
+            raise ValueError(
+                "expected as many crops as landmarks, labels, samples and subjects, got "
+                f"{lengths}; take them from the same rows"
+            )
         if crops.dtype != torch.uint8 or crops.shape[1:] != (crops.shape[1], crops.shape[1], 3):
             raise ValueError(
                 f"expected uint8 (N, S, S, 3), got {crops.dtype} {tuple(crops.shape)}; warp them"
             )
         usable = landmarks_known(points)
         usable = usable if valid is None else usable & torch.as_tensor(valid)
-        return cls(crops, torch.where(usable[:, None, None], points, torch.nan), classes)
+        known = torch.where(usable[:, None, None], points, torch.nan)
+        return cls(crops, known, classes, *numbers)
 
     def __len__(self) -> int:
         """Give the number of faces."""
@@ -74,12 +89,14 @@ class Faces:
     def take(self, indices: Tensor | list[int]) -> Self:
         """Give the faces at some positions."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return type(self)(self.crops[chosen], self.landmarks_px[chosen], self.labels[chosen])
+        return self._each(lambda field: field[chosen])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Give the same faces on a device."""
-        fields = (self.crops, self.landmarks_px, self.labels)
-        return type(self)(*(field.to(device, non_blocking=non_blocking) for field in fields))
+        return self._each(lambda field: field.to(device, non_blocking=non_blocking))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def landmarks_known(landmarks_px: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from fer_lib.training.loop import BestState, Step, fit
 
 _SCHEDULES = ("exponential", "onecycle")
 _GAMMA = 0.9
+_RISE = 0.25
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,10 @@ def _scheduler(
 ) -> tuple[LRScheduler, str]:
     if settings.schedule == "exponential":
         return ExponentialLR(optimiser, _GAMMA), "epoch"
-    total = settings.epochs * steps
-    peak = settings.learning_rate
-    return OneCycleLR(optimiser, peak, total, pct_start=0.25, cycle_momentum=False), "step"
+    # The schedule divides by its rise and its fall, each less a step: few steps need more of both.
+    total = max(settings.epochs * steps, 3)
+    rise, peak = max(_RISE, 2 / total), settings.learning_rate
+    return OneCycleLR(optimiser, peak, total, pct_start=rise, cycle_momentum=False), "step"
 
 
 def index_loader(

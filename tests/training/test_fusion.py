@@ -7,8 +7,15 @@ from fer_lib.networks.arm import SharingAffinity
 from fer_lib.networks.branches import LandmarkArm, RgbArm
 from fer_lib.networks.landmark_fusion import LandmarkFusion
 from fer_lib.training.augment import Augmentation
-from fer_lib.training.fusion import cache_rgb_views, train_fusion, train_rgb
+from fer_lib.training.fusion import (
+    RgbViews,
+    cache_rgb_views,
+    fusion_epoch,
+    train_fusion,
+    train_rgb,
+)
 from fer_lib.training.inference import Faces, predict, run_fusion, run_rgb
+from fer_lib.training.plain import plain_fusion_epoch
 from fer_lib.training.supervised import TrainingSettings, paper_optimiser
 from fer_lib.weights import state_hash
 
@@ -30,9 +37,9 @@ def made_faces(count=48, classes=3, seed=0):
     return Faces.of(crops, points, labels)
 
 
-def small_fusion(classes=3):
+def small_fusion(classes=3, **options):
     torch.manual_seed(0)
-    return LandmarkFusion(RgbArm(classes, 48, 4), LandmarkArm(classes, 160, 2))
+    return LandmarkFusion(RgbArm(classes, 48, 4), LandmarkArm(classes, 160, 2), **options)
 
 
 def test_optimiser_has_the_papers_settings():
@@ -83,6 +90,71 @@ def test_fusion_learns_from_landmarks_what_a_blind_rgb_branch_cannot_know():
     assert all(parameter.grad is None for parameter in network.rgb.parameters())
 
 
+def test_an_rgb_branch_that_is_not_frozen_changes_and_learns():
+    faces = made_faces()
+    network = small_fusion(rgb_frozen=False)
+    before = state_hash(network.rgb.state_dict())
+    history = train_fusion(network, faces, faces, QUICK)
+    assert state_hash(network.rgb.state_dict()) != before
+    assert history["val_accuracy"].max() == 1
+    # Its own head learns too: w compares its labels with the landmark branch's.
+    assert history["val_rgb_accuracy"].max() == 1
+
+
+def test_image_and_landmarks_are_mirrored_together():
+    faces = made_faces(24)
+    seen = []
+    network = small_fusion(rgb_frozen=False)
+    network.rgb.register_forward_pre_hook(lambda module, args: seen.append(("image", args[0])))
+    network.landmark.register_forward_pre_hook(lambda module, args: seen.append(("map", args[0])))
+    one = faces.take([0] * 16)
+    always_still = TrainingSettings(epochs=1, batch_size=16, augmentation=Augmentation(
+        0.5, 0, 0, 0, 0, 0, 0))
+    train_fusion(network, one, faces, always_still)
+    (_, images), (_, maps) = seen[:2]
+    turned = [bool((values != values[:1]).flatten(1).any(1)[number]) for values in (images, maps)
+              for number in range(16)]
+    assert turned[:16] == turned[16:]
+    assert 0 < sum(turned[:16]) < 16
+
+
+def test_views_that_do_not_fit_are_refused():
+    faces, network = made_faces(12), small_fusion()
+    calm = TrainingSettings(epochs=1, batch_size=6, augmentation=STILL)
+    views = cache_rgb_views(network.rgb, faces.crops, 2, calm)
+    with pytest.raises(ValueError, match="views of 11 faces"):
+        train_fusion(network, faces.take(range(11)), faces, calm, views=views)
+    foreign = RgbViews(views.logits, views.features[..., :0], views.mirrored)
+    with pytest.raises(ValueError, match="log_probabilities"):
+        train_fusion(network, faces, faces, calm, views=foreign)
+    with pytest.raises(ValueError, match="learns"):
+        train_fusion(small_fusion(rgb_frozen=False), faces, faces, calm, views=views)
+
+
+def test_one_epoch_from_cached_views_is_one_epoch_of_the_plain_loop():
+    """Nothing varied, one batch: both take the same step, so all weights agree afterwards."""
+    faces = made_faces(16)
+    settings = TrainingSettings(epochs=1, batch_size=16, augmentation=STILL)
+    ours, plain = small_fusion(), small_fusion()
+    views = cache_rgb_views(ours.rgb.eval(), faces.crops, 1, settings)
+    losses = fusion_epoch(ours, faces, views, settings), plain_fusion_epoch(plain, faces, settings)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for first, second in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(first, second, atol=5e-3, rtol=0)
+    before = small_fusion()
+    assert any((a != b).any() for a, b in zip(plain.fc.parameters(), before.fc.parameters(),
+                                              strict=True))
+    assert state_hash(plain.rgb.state_dict()) == state_hash(before.rgb.state_dict())
+
+
+def test_the_plain_loop_learns_as_well():
+    faces, network = made_faces(), small_fusion()
+    settings = TrainingSettings(epochs=1, batch_size=16, learning_rate=3e-3, augmentation=STILL)
+    for _ in range(6):
+        plain_fusion_epoch(network, faces, settings)
+    assert (predict(network, faces)["fusion"].argmax(axis=1) == faces.labels.numpy()).all()
+
+
 def test_the_best_epoch_is_the_one_that_is_kept():
     faces = made_faces(24)
     network = small_fusion()
@@ -114,10 +186,10 @@ def test_the_published_protocol_does_depend_on_the_batch():
 def test_cached_views_are_what_the_branch_says_of_plain_and_mirrored_faces():
     faces, network = made_faces(12), small_fusion().rgb
     calm = TrainingSettings(augmentation=Augmentation(0.5, 0, 0, 0, 0, 0, 0))
-    views, flipped = cache_rgb_views(network, faces.crops, 2, calm)
-    assert flipped.tolist() == [False, True]
+    views = cache_rgb_views(network, faces.crops, 2, calm)
+    assert views.mirrored.tolist() == [False, True]
     plain, mirrored = (run_rgb(network, crops) for crops in (faces.crops, faces.crops.flip(2)))
-    torch.testing.assert_close(views.feature[0], plain.feature)
+    torch.testing.assert_close(views.features[0], plain.feature)
     torch.testing.assert_close(views.logits[1], mirrored.logits)
 
 
