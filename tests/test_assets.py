@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import io
 import tarfile
 import urllib.error
@@ -75,3 +77,22 @@ def test_an_archive_unpacks_into_its_folder_and_never_outside(tmp_path):
     (tmp_path / "text.tar").write_text("no archive")
     with pytest.raises(assets.AssetError, match="sound tar"):
         assets.unpack(tmp_path / "text.tar", tmp_path / "text")
+
+
+def test_a_pinned_asset_among_the_shared_ones_is_not_fetched(served, monkeypatch, tmp_path):
+    requests = served(b"other bytes")
+    folder = tmp_path / "shared" / "assets" / "models"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("FER_SHARED", str(tmp_path / "shared"))
+    content = b"bundle"
+    asset = dataclasses.replace(
+        assets.registry()["face_landmarker"], sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(assets._REGISTRY, "face_landmarker", asset)
+    assert not assets.verify("face_landmarker")
+    (folder / asset.filename).write_bytes(content)
+    assert assets.get("face_landmarker") == folder / asset.filename
+    assert assets.verify("face_landmarker")
+    assert requests == []
+    (folder / asset.filename).write_bytes(b"tampered")
+    with pytest.raises(assets.AssetError, match="sha256"):
+        assets.get("face_landmarker")

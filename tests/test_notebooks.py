@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from fer_lib import execute, paths, run_folder
+from fer_lib import assets, execute, paths, run_folder
 from fer_lib.weights import load_network
 
 NOTEBOOKS = sorted((paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -125,6 +125,9 @@ SMALL = {
 }
 
 
+NEED_MESH = {"90_benchmarks"}
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """Every notebook run once through papermill, one after another, on a few small faces."""
@@ -135,12 +138,15 @@ def smoke(tmp_path_factory):
         yield {
             path.stem: run_folder.Run(execute.run(path.stem, SMALL[path.stem]))
             for path in NOTEBOOKS
+            if path.stem not in NEED_MESH or assets.verify("face_landmarker")
         }
 
 
 @pytest.mark.smoke
 @every_notebook
 def test_it_runs_from_top_to_bottom(smoke, path):
+    if path.stem not in smoke:
+        pytest.skip("the mesh bundle is neither under data/raw nor under FER_SHARED")
     run = smoke[path.stem]
     assert run.config["status"] == "finished"
     assert run.metrics
@@ -156,7 +162,8 @@ def test_predictions_keep_every_test_sample_in_both_protocols(smoke):
     predictions = smoke["02_train_landmark_fusion"].table("predictions")
     counts = predictions.groupby(["run", "protocol"])["sample_id"].nunique()
     assert counts.nunique() == 1
-    assert len(counts) == 6
+    assert (counts.index.get_level_values("protocol") == "paper").sum() == 3
+    assert len(counts) == 3 + 4 + 3 + 3
     lineage = load_network(smoke["02_train_landmark_fusion"].checkpoint_path("rgb"))[1]["lineage"]
     assert lineage["subjects"]
     assert not set(lineage["subjects"]) & {name.rsplit("-g", 1)[0] for name in
@@ -179,7 +186,8 @@ def test_a_finished_identical_run_is_reused(smoke):
 
 @pytest.mark.smoke
 def test_plain_papermill_runs_a_notebook_from_any_folder(smoke, tmp_path):
-    command = [sys.executable, "-m", "papermill", NOTEBOOKS[-1], "out.ipynb", "-p", "SEED", "1"]
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith("11_"))
+    command = [sys.executable, "-m", "papermill", path, "out.ipynb", "-p", "SEED", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.ipynb").is_file()
