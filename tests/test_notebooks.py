@@ -163,7 +163,7 @@ def test_predictions_keep_every_test_sample_in_both_protocols(smoke):
     counts = predictions.groupby(["run", "protocol"])["sample_id"].nunique()
     assert counts.nunique() == 1
     assert (counts.index.get_level_values("protocol") == "paper").sum() == 3
-    assert len(counts) == 3 + 4 + 3 + 3
+    assert len(counts) == 3 + 4 + 3 + 3 + 1
     lineage = load_network(smoke["02_train_landmark_fusion"].checkpoint_path("rgb"))[1]["lineage"]
     assert lineage["subjects"]
     assert not set(lineage["subjects"]) & {name.rsplit("-g", 1)[0] for name in

@@ -234,32 +234,35 @@ def predict_weightings(
     run_id: str,
     landmark_noise_pct_iod: float = 0.0,
     seed: int = 0,
+    blind: bool = False,
 ) -> pd.DataFrame:
     """Predict every row of a split per sample by fusions that share their branches.
 
     The branches run once; then every fusion weighs and joins what they said.
 
     Args:
-        variants: by mode, such as ``weighting_ablation`` returns.
+        variants: by name, such as ``weighting_ablation`` returns them by mode.
         store: where from.
         split: which.
         emotions: class names in the order of the networks' logits.
         run_id: of the run that trained them.
         landmark_noise_pct_iod: of ``with_landmark_noise``.
         seed: of the noise.
+        blind: whether all landmarks count as unknown, as for ``refit_rgb_head``.
 
     Returns:
-        A prediction table, as of ``predict_split``; ``run`` is ``<run_id>:weighting_<mode>``.
+        A prediction table, as of ``predict_split``; ``run`` is ``<run_id>:<name>``.
     """
     rows, usable = _labelled_rows(store, split)
     network = next(iter(variants.values()))
     faces = _unlabelled_faces(network, store, usable, landmark_noise_pct_iod, seed)
     device = next(network.parameters()).device
     output, known = run_fusion(network, faces, device=device), landmarks_known(faces.landmarks_px)
+    known &= not blind
     tables = [
-        _as_rows(rows, usable, f"{run_id}:weighting_{mode}", PER_SAMPLE,
+        _as_rows(rows, usable, f"{run_id}:{name}", PER_SAMPLE,
                  fuse_again(variant, output, known).logits.softmax(dim=1).numpy(), emotions)
-        for mode, variant in variants.items()
+        for name, variant in variants.items()
     ]  # fmt: skip
     return prediction_table(pd.concat(tables), emotions)
 

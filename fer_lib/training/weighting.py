@@ -7,6 +7,7 @@ Source: seed 001, Figure 4 (w) and Tables 7 and 8 (modes).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -116,6 +117,38 @@ def weighting_ablation(
     return variants
 
 
+def refit_rgb_head(
+    network: LandmarkFusion,
+    train: Faces,
+    val: Faces,
+    train_output: FusionOutput,
+    val_output: FusionOutput,
+    settings: TrainingSettings,
+) -> LandmarkFusion:
+    """Train the fused head on the cached RGB outputs alone: what refitting does without landmarks.
+
+    The control of every fused head: it starts from the same answers and is trained in the same
+    way, but every landmark feature is weighted by 0. What a fusion gains over this it owes to
+    landmarks.
+
+    Args:
+        network: the trained fusion; left as it is.
+        train: faces to learn from.
+        val: faces to choose the epoch by.
+        train_output: of ``run_fusion`` on the training faces.
+        val_output: of ``run_fusion`` on the validation faces.
+        settings: how; augmentation does not apply.
+
+    Returns:
+        A fusion whose answers ``fuse_again`` gives with ``valid`` all False.
+    """
+    variant = _with_mode(network, network.weighting)
+    blind_train, blind_val = _without_landmarks(train), _without_landmarks(val)
+    faces = (blind_train, train_output), (blind_val, val_output)
+    _train_head(variant, *faces, settings, "no landmarks")
+    return variant
+
+
 @torch.no_grad()
 def fuse_again(network: LandmarkFusion, output: FusionOutput, valid: Tensor) -> FusionOutput:
     """Weigh and join cached outputs anew, as another fusion of the same branches does.
@@ -134,6 +167,10 @@ def fuse_again(network: LandmarkFusion, output: FusionOutput, valid: Tensor) -> 
         for branch in (_rgb(output), _landmark(output))
     )
     return FusionOutput(*(field.cpu() for field in network.fuse(rgb, landmark, valid.to(device))))
+
+
+def _without_landmarks(faces: Faces) -> Faces:
+    return replace(faces, landmarks_px=torch.full_like(faces.landmarks_px, torch.nan))
 
 
 def _rgb(output: FusionOutput) -> BranchOutput:

@@ -154,7 +154,7 @@ def test_weightings_are_predicted_from_one_pass_of_the_branches(store):
     table = fusion_recipe.predict_weightings({"both": network}, store, "test", emotions, "r")
     whole = fusion_recipe.predict_split(network, store, "test", emotions, "r")
     expected = whole[(whole["run"] == "r:fusion") & (whole["protocol"] == "per-sample")]
-    assert set(table["run"]) == {"r:weighting_both"}
+    assert set(table["run"]) == {"r:both"}
     both = table.merge(expected, on="sample_id", suffixes=("", "_expected"))
     assert len(both) == len(expected)
     assert np.allclose(both["p_fear"], both["p_fear_expected"], atol=1e-6, equal_nan=True)

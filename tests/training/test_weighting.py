@@ -12,6 +12,7 @@ from fer_lib.training.weighting import (
     SWEEP,
     choose_weight,
     fuse_again,
+    refit_rgb_head,
     sweep_disagreement_weight,
     weighting_ablation,
 )
@@ -120,3 +121,20 @@ def test_modes_differ_where_the_formula_says_so():
     agree = output.landmark_logits.argmax(dim=1) == output.rgb_logits.argmax(dim=1)
     expected = known.float() * torch.where(agree, 1.0, 0.6)
     torch.testing.assert_close(weight["agreement"], expected)
+
+
+def test_a_head_refitted_without_landmarks_hears_nothing_of_them():
+    faces, network = made_faces(), fusion()
+    before = state_hash(network.state_dict())
+    output = run_fusion(network, faces)
+    refitted = refit_rgb_head(network, faces, faces, output, output, BRIEF)
+    assert state_hash(network.state_dict()) == before
+    blind = torch.zeros(len(faces), dtype=torch.bool)
+    answers = fuse_again(refitted, output, blind)
+    assert (answers.weight == 0).all()
+    other = output._replace(landmark_feature=torch.randn_like(output.landmark_feature))
+    assert torch.equal(fuse_again(refitted, other, blind).logits, answers.logits)
+    # The landmark part of the head gets no gradient; decay leaves its zeros as they are.
+    assert (refitted.fc.weight[:, refitted.rgb_length :] == 0).all()
+    right = (answers.logits.argmax(dim=1) == faces.labels).float().mean()
+    assert right >= (output.rgb_logits.argmax(dim=1) == faces.labels).float().mean()
