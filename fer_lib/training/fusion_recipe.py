@@ -31,6 +31,7 @@ PER_SAMPLE, PAPER_PROTOCOL = "per-sample", "paper"
 _PAPER_BATCH = 64
 _LABEL_SMOOTHING = 0.1
 _SEED_STEP = 1000
+_SMALLEST_BATCH, _LEAST_STEPS = 8, 10
 
 
 def trainable_emotions(store: Store) -> tuple[str, ...]:
@@ -157,6 +158,9 @@ def training_settings(
 ) -> TrainingSettings:
     """Turn the notebook's settings into those of one training.
 
+    A small set is cut into smaller batches, so that an epoch has about ten steps: with fewer a
+    schedule of a few epochs is over before anything was learned.
+
     Args:
         training: batch size, balance, precision, seed, device.
         epochs: of this training.
@@ -172,7 +176,7 @@ def training_settings(
         weights = tuple(inverse_frequency_weights(labels.tolist(), range(classes)).tolist())
     return TrainingSettings(
         epochs=epochs,
-        batch_size=training.batch_size,
+        batch_size=min(training.batch_size, max(_SMALLEST_BATCH, len(labels) // _LEAST_STEPS)),
         learning_rate=learning_rate,
         schedule="onecycle",
         label_smoothing=_LABEL_SMOOTHING,

@@ -191,3 +191,11 @@ def test_predictions_hold_every_labelled_row_of_the_split_and_both_protocols(sto
     wide = table[table["run"] == "run1:rgb"].pivot(
         index="sample_id", columns="protocol", values="p_fear").dropna()
     assert not np.allclose(wide["paper"], wide["per-sample"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("faces", "batch"), [(5, 8), (88, 8), (200, 20), (4000, 32)])
+def test_a_small_set_is_cut_into_smaller_batches(faces, batch):
+    training = TrainConfig(**{**TRAINING.as_dict(), "batch_size": 32})
+    labels = torch.zeros(faces, dtype=torch.int64)
+    settings = fusion_recipe.training_settings(training, 3, 1e-3, labels, 2)
+    assert settings.batch_size == batch
