@@ -17,6 +17,9 @@ STATUSES: tuple[str, ...] = (
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 
+PER_SAMPLE, PAPER_PROTOCOL = "per-sample", "paper"
+"""Protocols of predictions: the honest one, and the published one that averages test batches."""
+
 _TEXT = "str"
 SAMPLE_COLUMNS: dict[str, str] = {
     "sample_id": _TEXT,

@@ -16,9 +16,7 @@ from fer_lib.evaluation.intervals import Interval
 from fer_lib.evaluation.late_fusion import choose_lambda, late_fusion
 from fer_lib.evaluation.recognition import Answers
 from fer_lib.evaluation.scoreboard import answers_by_recogniser, metric_name
-from fer_lib.tables import prediction_table, probability_columns
-
-PER_SAMPLE = "per-sample"
+from fer_lib.tables import PER_SAMPLE, prediction_table, probability_columns
 
 
 def late_fusion_rows(

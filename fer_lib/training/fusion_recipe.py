@@ -19,7 +19,7 @@ from fer_lib.labels import EMOTIONS
 from fer_lib.networks.arm import SharingAffinity
 from fer_lib.networks.branches import LandmarkArm, RgbArm
 from fer_lib.networks.landmark_fusion import Head, LandmarkFusion, Weighting
-from fer_lib.tables import prediction_table, probability_columns
+from fer_lib.tables import PAPER_PROTOCOL, PER_SAMPLE, prediction_table, probability_columns
 from fer_lib.training.folds import out_of_fold_views
 from fer_lib.training.fusion import RgbViews
 from fer_lib.training.inference import Faces, landmarks_known, predict, run_fusion
@@ -27,7 +27,6 @@ from fer_lib.training.landmark_noise import with_landmark_noise
 from fer_lib.training.supervised import TrainingSettings
 from fer_lib.training.weighting import fuse_again
 
-PER_SAMPLE, PAPER_PROTOCOL = "per-sample", "paper"
 _PAPER_BATCH = 64
 _LABEL_SMOOTHING = 0.1
 _SEED_STEP = 1000
@@ -195,6 +194,7 @@ def predict_split(
     run_id: str,
     landmark_noise_pct_iod: float = 0.0,
     seed: int = 0,
+    protocols: Sequence[str] = (PER_SAMPLE, PAPER_PROTOCOL),
 ) -> pd.DataFrame:
     """Predict every row of a split per sample, and by the published protocol beside it.
 
@@ -206,6 +206,7 @@ def predict_split(
         run_id: of the run that trained it.
         landmark_noise_pct_iod: of ``with_landmark_noise``.
         seed: of the noise.
+        protocols: by which.
 
     Returns:
         A prediction table; ``run`` is ``<run_id>:<recogniser>`` for ``rgb``, ``landmarks`` and
@@ -215,16 +216,16 @@ def predict_split(
     rows, usable = _labelled_rows(store, split)
     faces = _unlabelled_faces(network, store, usable, landmark_noise_pct_iod, seed)
     device = next(network.parameters()).device
-    protocols = {
+    affinities = {
         PER_SAMPLE: SharingAffinity(network.rgb.config["affinity"]),
         PAPER_PROTOCOL: SharingAffinity.BATCH,
     }
     tables = [
         _as_rows(rows, usable, f"{run_id}:{name.replace('landmark', 'landmarks')}", protocol,
                  probabilities, emotions)
-        for protocol, affinity in protocols.items()
+        for protocol in protocols
         for name, probabilities in predict(
-            network, faces, _PAPER_BATCH, device, affinity
+            network, faces, _PAPER_BATCH, device, affinities[protocol]
         ).items()
     ]  # fmt: skip
     return prediction_table(pd.concat(tables), emotions)

@@ -17,10 +17,9 @@ from fer_lib.datasets.store import Store
 from fer_lib.networks.branches import RgbArm
 from fer_lib.networks.checkpoints import Lineage, save_recogniser
 from fer_lib.networks.landmark_fusion import FusionOutput, LandmarkFusion
-from fer_lib.tables import SPLITS
+from fer_lib.tables import PER_SAMPLE, SPLITS
 from fer_lib.training.fusion import train_fusion
 from fer_lib.training.fusion_recipe import (
-    PER_SAMPLE,
     load_faces,
     make_fusion,
     predict_split,
@@ -50,7 +49,7 @@ def train_rival(
     """Train one rival of the published fusion.
 
     Args:
-        name: one of ``RIVALS``; anything else trains the fusion as the settings have it.
+        name: one of ``RIVALS``; empty trains the fusion as the settings have it.
         rgb: the trained RGB branch; it stays as it is.
         store: where the faces come from.
         emotions: the classes.
@@ -60,9 +59,8 @@ def train_rival(
     Returns:
         The trained fusion.
     """
-    nets = replace(nets, **RIVALS.get(name, {}))
-    faces = load_splits(store, emotions, nets, training)
-    train, val = faces["train"], faces["val"]
+    nets = replace(nets, **RIVALS[name]) if name else nets
+    train, val = load_splits(store, emotions, nets, training, ("train", "val")).values()
     fused = make_fusion(rgb, nets, len(emotions), training.seed)
     rgb_settings, settings = (
         training_settings(training, epochs, rate, train.labels, len(emotions))
@@ -100,9 +98,9 @@ def predict_as(
         A prediction table.
     """
     table = predict_split(
-        network, store, split, emotions, run_id, training.landmark_noise_pct_iod, training.seed
-    )
-    table = table[table["protocol"] == PER_SAMPLE]
+        network, store, split, emotions, run_id, training.landmark_noise_pct_iod, training.seed,
+        (PER_SAMPLE,),
+    )  # fmt: skip
     renamed = {f"{run_id}:{old}": f"{run_id}:{new}" for old, new in names.items()}
     table = table[table["run"].isin(renamed)]
     return table.assign(run=table["run"].map(renamed)).reset_index(drop=True)
@@ -143,18 +141,23 @@ def run_variant(
 
 
 def load_splits(
-    store: Store, emotions: Sequence[str], nets: FusionConfig, training: TrainConfig
+    store: Store,
+    emotions: Sequence[str],
+    nets: FusionConfig,
+    training: TrainConfig,
+    splits: Sequence[str] = SPLITS,
 ) -> dict[str, Faces]:
-    """Cut the labelled faces of all three splits, with the noise and balance of the settings.
+    """Cut the labelled faces of splits, with the noise and balance of the settings.
 
     Args:
         store: where from.
         emotions: the classes.
         nets: the size of the crop is used.
         training: balance (of the training split), seed and landmark noise are used.
+        splits: which.
 
     Returns:
-        ``train``, ``val`` and ``test``.
+        Split → faces, in that order.
     """
     return {
         split: load_faces(
@@ -162,7 +165,7 @@ def load_splits(
             training.balance if split == "train" else "none", training.seed,
             training.landmark_noise_pct_iod,
         )
-        for split in SPLITS
+        for split in splits
     }  # fmt: skip
 
 
