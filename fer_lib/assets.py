@@ -38,6 +38,8 @@ class Asset:
             later check holds against that.
         licence: what its owners allow.
         note: what it is, and what to do when it cannot be downloaded.
+        copies: names and digests of other archives with the same content; one that lies under
+            ``data/raw`` or among the shared assets is taken instead of a download.
     """
 
     name: str
@@ -46,9 +48,11 @@ class Asset:
     sha256: str
     licence: str
     note: str
+    copies: tuple[tuple[str, str], ...] = ()
 
 
 _FACIAL_EXPRESSIONS_COMMIT = "5bb08c2b32930d15df06dcb147ecadb8c3f7e556"
+_ICT_COMMIT = "f85fe699bc230514aec864808c36573404b3f480"
 
 _REGISTRY = {
     asset.name: asset
@@ -70,6 +74,20 @@ _REGISTRY = {
             sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
             licence="Apache-2.0 (Google MediaPipe)",
             note="face detector, 478-point mesh and 52 expression scores, read by faces/mesh",
+        ),
+        Asset(
+            name="ict",
+            url=f"https://github.com/ICT-VGL/ICT-FaceKit/archive/{_ICT_COMMIT}.tar.gz",
+            filename="ICT-FaceKit.tar.gz",
+            sha256="",
+            licence="MIT (USC Institute for Creative Technologies)",
+            note="morphable face: 100 identities, 53 expressions; read by faces/ict, not unpacked",
+            copies=(
+                (
+                    "ICT-FaceKit-master.tar.xz",
+                    "7bc6350602f2c7b47d89075a1ab0a9f3b12b5e8281c1d939fe870b58408ff4ac",
+                ),
+            ),
         ),
     )
 }
@@ -149,12 +167,14 @@ def _find(name: str) -> Asset:
 
 
 def _local(asset: Asset) -> Path:
-    """Where the asset is, else where it would be downloaded to."""
-    path = paths.data_dir() / "raw" / asset.filename
-    shared = paths.shared_dir()
-    if path.is_file() or shared is None or not asset.sha256:
-        return path
-    return next(iter(sorted((shared / "assets").rglob(asset.filename))), path)
+    """Where the asset or a copy of it is, else where it would be downloaded to."""
+    raw, shared = paths.data_dir() / "raw", paths.shared_dir()
+    path = raw / asset.filename
+    pinned = [name for name, digest in ((asset.filename, asset.sha256), *asset.copies) if digest]
+    found = [raw / name for name in (asset.filename, *pinned)]
+    for name in pinned if shared else ():
+        found += sorted((shared / "assets").rglob(name))
+    return next((place for place in found if place.is_file()), path)
 
 
 def _download(asset: Asset, path: Path) -> None:
@@ -178,7 +198,8 @@ def _download(asset: Asset, path: Path) -> None:
 
 def _check(asset: Asset, path: Path) -> None:
     digest = file_sha256(path)
-    expected = asset.sha256 or _recorded(path.parent, asset.name, digest)
+    known = dict(asset.copies).get(path.name) or asset.sha256
+    expected = known or _recorded(path.parent, asset.name, digest)
     if digest != expected:
         raise AssetError(
             f"expected {path.name} with sha256 {expected[:16]}…, got {digest[:16]}…; delete the "

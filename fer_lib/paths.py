@@ -42,3 +42,15 @@ def store_dir(name: str) -> Path:
     if not name or name in {".", ".."} or Path(name).name != name:
         raise ValueError(f"expected a store name of one path component, got {name!r}")
     return data_dir() / "processed" / name
+
+
+def model_dir(name: str) -> Path:
+    """Give the folder of what is made once from a morphable model's files.
+
+    Args:
+        name: of the model, such as ``"ict"``.
+
+    Returns:
+        ``data/models/<name>``; it need not exist.
+    """
+    return data_dir() / "models" / name

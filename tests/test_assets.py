@@ -96,3 +96,24 @@ def test_a_pinned_asset_among_the_shared_ones_is_not_fetched(served, monkeypatch
     (folder / asset.filename).write_bytes(b"tampered")
     with pytest.raises(assets.AssetError, match="sha256"):
         assets.get("face_landmarker")
+
+
+def test_a_copy_under_another_name_spares_the_download(served, monkeypatch, tmp_path, workplace):
+    requests = served(b"from the network")
+    copy = tmp_path / "shared" / "assets" / "copy.tar.xz"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"same content")
+    monkeypatch.setenv("FER_SHARED", str(tmp_path / "shared"))
+    digest = hashlib.sha256(b"same content").hexdigest()
+    asset = dataclasses.replace(assets.registry()["ict"], copies=(("copy.tar.xz", digest),))
+    monkeypatch.setitem(assets._REGISTRY, "ict", asset)
+    assert assets.get("ict") == copy and assets.verify("ict")
+    raw = workplace / "data" / "raw" / "copy.tar.xz"
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(b"tampered")
+    with pytest.raises(assets.AssetError, match="sha256"):
+        assets.get("ict")
+    raw.unlink()
+    copy.unlink()
+    assert assets.get("ict").read_bytes() == b"from the network"
+    assert len(requests) == 1

@@ -7,6 +7,7 @@ def test_folders_follow_the_environment(workplace, monkeypatch):
     assert paths.data_dir() == workplace / "data"
     assert paths.results_dir() == workplace / "results"
     assert paths.store_dir("synthetic") == workplace / "data" / "processed" / "synthetic"
+    assert paths.model_dir("ict") == workplace / "data" / "models" / "ict"
     monkeypatch.setenv("FER_SHARED", str(workplace))
     assert paths.shared_dir() == workplace.resolve()
     monkeypatch.setenv("FER_SHARED", str(workplace / "absent"))

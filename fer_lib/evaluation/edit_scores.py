@@ -54,9 +54,7 @@ def target_accuracy(judged: pd.DataFrame, *, seed: int = 0) -> dict[str, Interva
     }
 
 
-def accuracy_gain(
-    judged: pd.DataFrame, editor: str, over: str, *, seed: int = 0
-) -> Interval:
+def accuracy_gain(judged: pd.DataFrame, editor: str, over: str, *, seed: int = 0) -> Interval:
     """Give the difference in target accuracy of two editors on the same edits, paired.
 
     Args:

@@ -88,7 +88,8 @@ def gain_metrics(gains: pd.DataFrame, prefix: str, baseline: str) -> dict[str, d
     """
     return {
         metric_name(prefix, str(name), "minus", baseline, "oa_pt"): {
-            **row[["value", "low", "high"]].astype(float).to_dict(), "n": int(row["n"])
+            **row[["value", "low", "high"]].astype(float).to_dict(),
+            "n": int(row["n"]),
         }
         for name, row in gains.iterrows()
     }

@@ -74,6 +74,4 @@ def speed_ratio(times: pd.DataFrame, ours: str, peer: str) -> Interval:
 
 
 def _median_and_range(values: np.ndarray) -> Interval:
-    return Interval(
-        float(np.median(values)), float(values.min()), float(values.max()), len(values)
-    )
+    return Interval(float(np.median(values)), float(values.min()), float(values.max()), len(values))

@@ -17,6 +17,7 @@ from torch import Tensor
 from fer_lib.faces.camera import project, supersample_px, to_camera
 from fer_lib.faces.light import lamp, shade
 from fer_lib.faces.morphable import MorphableModel
+from fer_lib.faces.normals import fan_normals, unit
 from fer_lib.faces.params import FaceParams
 from fer_lib.faces.raster import Fragments, barycentric, rasterise
 
@@ -96,40 +97,6 @@ class Rendering:
         return self.surface.resolve(self.surface.shading)
 
 
-def vertex_normals(points: Tensor, triangles: Tensor) -> Tensor:
-    """Average the normals of the triangles around every vertex, weighted by their area.
-
-    Args:
-        points: ``(B, V, 3)``.
-        triangles: ``(F, 3)`` int64, counter-clockwise from outside.
-
-    Returns:
-        Unit vectors ``(3, B, V)``; zero where a vertex has no triangle.
-    """
-    batch, vertices, _ = points.shape
-    rows = points.permute(1, 2, 0).reshape(vertices, 3 * batch)
-    corners = (rows.index_select(0, c).view(-1, 3, batch) for c in triangles.T.contiguous())
-    first, second, third = corners
-    across = _cross(second - first, third - first)
-    # Sums over lists of neighbours: the same rounding every time, unlike scattered additions.
-    order = torch.argsort(triangles.flatten(), stable=True)
-    around = torch.div(order, 3, rounding_mode="floor")
-    counts = torch.bincount(triangles.flatten(), minlength=vertices)
-    summed = F.embedding_bag(around, across, counts.cumsum(0) - counts, mode="sum")
-    return _unit(summed.view(vertices, 3, batch).permute(1, 2, 0).contiguous())
-
-
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    ax, ay, az = a.unbind(1)
-    bx, by, bz = b.unbind(1)
-    return torch.cat([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=1)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    x, y, z = vectors
-    return vectors / (x * x + y * y + z * z).clamp_min(1e-24).sqrt()
-
-
 def render(
     model: MorphableModel,
     params: FaceParams,
@@ -154,7 +121,7 @@ def render(
     x_px, y_px = (supersample_px(p, supersample) for p in (seen.x_px, seen.y_px))
     fragments = rasterise(x_px, y_px, seen.nearness, model.triangles, size * supersample)
     weights = _surface_weights(fragments, barycentric(fragments, x_px, y_px), seen.weight)
-    normals = vertex_normals(points, model.triangles)
+    normals = fan_normals(points, model.fans)
     *buffers, highlight = _shade_fragments(model, params, fragments, weights, normals)
     surface = Surface(fragments, *buffers, len(params), supersample)
     linear = surface.albedo * surface.shading.clamp_min(_DARKEST_SHADING) + highlight
@@ -201,7 +168,7 @@ def _shade_fragments(
     constants = torch.cat([model.uv, model.gloss], dim=1).T.contiguous()
     constant = torch.stack([_interpolate(c, fragments.corners, weights) for c in constants])
     index = fragments.corners + fragments.face * normals.shape[2]
-    normal = _unit(torch.stack([_interpolate(n.flatten(), index, weights) for n in normals]))
+    normal = unit(torch.stack([_interpolate(n.flatten(), index, weights) for n in normals]))
     # Pixels lie in the order of the faces; a face's work is the same whatever its neighbours.
     counts = torch.bincount(fragments.face, minlength=len(params)).tolist()
     parts = zip(normal.split(counts, dim=1), constant.split(counts, dim=1), strict=True)
@@ -219,7 +186,7 @@ def _light_face(
 ) -> tuple[Tensor, Tensor]:
     """Give one face's shading, and Blinn's highlight of the light's lamp, each ``(3, P)``."""
     direction, colour = lamp(light)
-    x, y, z = _unit(direction + direction.new_tensor([0.0, 0.0, 1.0]))
+    x, y, z = unit(direction + direction.new_tensor([0.0, 0.0, 1.0]))
     cosine = (normal[0] * x + normal[1] * y + normal[2] * z).clamp_min(1e-4)
     return shade(normal, light), colour[:, None] * (strength * cosine**exponent)
 

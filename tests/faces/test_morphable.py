@@ -29,6 +29,8 @@ def tetrahedron(**changes) -> MorphableModel:
         "landmark_vertices": torch.arange(68) % 4,
         "depth_bias": torch.zeros(4),
         "gloss": torch.zeros(4, 2),
+        "weld": torch.arange(4),
+        "unit_mm": 60.0,
     }
     return MorphableModel(**{**parts, **changes})
 
@@ -110,3 +112,26 @@ def test_tables_that_disagree_are_refused(changes):
 def test_model_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         tetrahedron().name = "other"
+
+
+def test_boxes_of_maps_leave_nothing_out():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.zeros(2, 6, 7, 3)
+    maps[0, 2:4, 3:5, 1] = torch.rand(2, 2, generator=generator)
+    maps[1, 0, 6] = 0.2
+    wrinkles = torch.zeros(1, 6, 7)
+    wrinkles[0, 5, :3] = 0.4
+    model = tetrahedron(albedo_mean=torch.rand(6, 7, 3, generator=generator), albedo_maps=maps,
+                        albedo_mix=torch.rand(2, 2, 3, generator=generator), wrinkles=wrinkles)
+    alpha, psi = torch.rand(1, 2, generator=generator), torch.tensor([[0.3, 0.7]])
+    plain = model.albedo_mean + torch.einsum("a,amc,mhwc->hwc", alpha[0], model.albedo_mix, maps)
+    shade = 1 - psi[0, 1] * wrinkles[0]
+    expected = (plain * shade[..., None]).clamp(min=0)
+    torch.testing.assert_close(model.albedo(alpha, psi)[0], expected)
+    assert model._wrinkle_boxes == [(slice(5, 6), slice(0, 3))]
+
+
+def test_a_map_without_content_adds_nothing():
+    model = tetrahedron(albedo_maps=torch.zeros(1, 4, 5, 3), wrinkles=torch.zeros(1, 4, 5))
+    colour = model.albedo(torch.ones(1, 2), torch.ones(1, 2))
+    torch.testing.assert_close(colour[0], model.albedo_mean)

@@ -6,9 +6,10 @@ import torch
 from fer_lib.faces.camera import PIVOT, project, to_camera
 from fer_lib.faces.light import ambient_directional, sample_light, shade
 from fer_lib.faces.morphable import MorphableModel
+from fer_lib.faces.normals import fan_normals
 from fer_lib.faces.params import FaceParams
 from fer_lib.faces.raster import barycentric, rasterise
-from fer_lib.faces.render import render, vertex_normals
+from fer_lib.faces.render import render
 
 RADIUS = 1.5
 
@@ -27,6 +28,7 @@ def make_model(points, triangles, uv=None, **changes):
         "wrinkles": torch.zeros(1, 4, 6), "wrinkle_modes": torch.tensor([1]),
         "landmark_vertices": torch.arange(68) % count, "depth_bias": torch.zeros(count),
         "gloss": torch.tensor([[0.0, 10.0]]).repeat(count, 1),
+        "weld": torch.arange(count), "unit_mm": 60.0,
     }
     return MorphableModel(**(fields | changes))
 
@@ -119,7 +121,7 @@ def test_triangles_that_face_away_or_are_not_finite_are_not_drawn():
 
 def test_vertex_normals_of_a_sphere_point_outwards():
     model = sphere()
-    normals = vertex_normals(model.template[None], model.triangles)[:, 0].T
+    normals = fan_normals(model.template[None], model.fans)[:, 0].T
     outwards = (model.template - torch.tensor(PIVOT)) / RADIUS
     inner = outwards[:, 1].abs() < 0.98
     seam = (outwards[:, 0].abs() < 1e-3) & (outwards[:, 2] < 0)
@@ -297,3 +299,18 @@ def test_geometry_gradient_inside_the_silhouette_agrees_with_finite_differences(
     ends = [render(model, each, 16) for each in moved]
     expected = (ends[0].image.mean() - ends[1].image.mean()) / 2e-3
     assert camera.grad[0, 1].item() == pytest.approx(expected.item(), rel=0.02)
+
+
+def test_welded_twins_share_the_normal_of_an_unsplit_mesh():
+    """Two triangles of a roof, the ridge split by a seam and not."""
+    points = torch.tensor([[0.0, 0, 1], [0, 1, 1], [-1, 0, 0], [1, 0, 0]])
+    whole = make_model(points, torch.tensor([[0, 1, 2], [0, 3, 1]]))
+    split = make_model(
+        torch.cat([points, points[:2]]), torch.tensor([[0, 1, 2], [4, 3, 5]]),
+        weld=torch.tensor([0, 1, 2, 3, 0, 1]),
+    )
+    expected = fan_normals(whole.template[None], whole.fans)[:, 0].T
+    normals = fan_normals(split.template[None], split.fans)[:, 0].T
+    torch.testing.assert_close(normals, expected[split.weld], atol=0, rtol=0)
+    torch.testing.assert_close(normals[4], torch.tensor([0.0, 0.0, 1.0]))
+    assert whole.fans.weld is None

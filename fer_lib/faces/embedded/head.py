@@ -28,6 +28,7 @@ from fer_lib.faces.embedded.texture import Canvas, albedo_mix, paint, prepare_ca
 from fer_lib.faces.embedded.wrinkles import wrinkle_maps
 from fer_lib.faces.morphable import MorphableModel
 
+_UNIT_MM = 63.0
 _SKIN_GLOSS, _LIP_GLOSS = (0.06, 18.0), (0.16, 40.0)
 
 
@@ -134,6 +135,7 @@ def _mesh_tensors(grid: Grid, parts: tuple[Part, ...]) -> dict[str, torch.Tensor
         "depth_bias": _float(np.concatenate(bias)),
         "gloss": _float(np.concatenate(gloss)),
         "landmark_vertices": torch.from_numpy(landmark_vertices(grid)),
+        "weld": torch.arange(sum(len(b) for b in bias)),
     }
 
 
@@ -216,5 +218,6 @@ def embedded_head(groom: Groom = Groom()) -> MorphableModel:  # noqa: B008
         albedo_maps=torch.from_numpy(maps),
         albedo_names=ALBEDO_NAMES,
         wrinkles=_uncovered_wrinkles(fixed, hair),
+        unit_mm=_UNIT_MM,
         **fixed.tensors,
     )

@@ -91,7 +91,7 @@ def _overlays(chart: Chart, rng: np.random.Generator) -> dict[str, Field]:
     }
 
 
-def _face_weights(canvas: Canvas, groom: Groom, hair: Hair) -> dict[str, Field]:
+def face_weights(canvas: Canvas, groom: Groom, hair: Hair) -> dict[str, Field]:
     """Weight of every region and overlay on the face, (FACE_HEIGHT,WIDTH,3) or (…,1) each."""
     chart, rng = canvas.chart, np.random.default_rng(groom.seed)
     brow, uncovered = brow_mask(chart, groom, rng), 1 - hair.cover
@@ -121,7 +121,7 @@ def paint(canvas: Canvas, groom: Groom, hair: Hair) -> tuple[Field, Field]:
         (HEIGHT,WIDTH,3) mean and (M,HEIGHT,WIDTH,3) maps, float32, linear light; the maps are
         the weights of `REGIONS`, then `OVERLAYS`.
     """
-    face = _face_weights(canvas, groom, hair)
+    face = face_weights(canvas, groom, hair)
     where = atlas.FACE.where
     mean = canvas.patches["free"].copy()
     mean[where] = face["free"]
