@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 
 BALANCES = ("none", "oversample", "weights")
+MODELS = ("embedded", "ict")
 SOURCES = ("synthetic", "facial_expressions", "london", "rafdb")
 LANDMARKS = ("auto", "dataset", "mesh", "five")
 WEIGHTINGS = ("none", "confidence", "agreement", "both")
@@ -57,6 +58,7 @@ class PreprocessConfig(Config):
     source: str
     root: str
     store: str
+    model: str
     size: int
     subjects: int
     groups: int
@@ -72,6 +74,7 @@ class PreprocessConfig(Config):
         """Refuse unknown sources, empty sizes and splits that leave nothing to train on."""
         _one_of("source", self.source, SOURCES)
         _one_of("landmarks", self.landmarks, LANDMARKS)
+        _one_of("model", self.model, MODELS)
         _at_least("size", self.size, 32)
         for name in ("subjects", "groups", "workers"):
             _at_least(name, getattr(self, name), 1)
@@ -83,6 +86,12 @@ class PreprocessConfig(Config):
                 f"got {self.val_fraction} and {self.test_fraction}"
             )
         _check_root(self.source, self.root)
+
+    @property
+    def data_name(self) -> str:
+        """What the faces are called in metrics: their source, or the model that drew them."""
+        drawn_by_another = self.source == "synthetic" and self.model != "embedded"
+        return self.model if drawn_by_another else self.source
 
 
 @dataclass(frozen=True)

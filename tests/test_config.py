@@ -6,9 +6,9 @@ from fer_lib import config
 TRAIN = dict(rgb_epochs=1, fusion_epochs=1, batch_size=8, rgb_learning_rate=1e-3,
              fusion_learning_rate=1e-3, balance="none", landmark_noise_pct_iod=0.0,
              precision="fp32", seed=0, device="cpu")
-PREPROCESS = dict(source="synthetic", root="", store="synthetic", size=64, subjects=2, groups=1,
-                  landmarks="auto", check_faces=0, val_fraction=0.2, test_fraction=0.2,
-                  workers=1, seed=0, device="cpu")
+PREPROCESS = dict(source="synthetic", root="", store="synthetic", model="embedded",
+                  size=64, subjects=2, groups=1, landmarks="auto", check_faces=0,
+                  val_fraction=0.2, test_fraction=0.2, workers=1, seed=0, device="cpu")
 
 
 @pytest.mark.parametrize(("name", "value"), [

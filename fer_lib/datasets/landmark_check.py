@@ -55,7 +55,7 @@ def check_landmarks(config: PreprocessConfig, faces: int) -> pd.DataFrame:
     if config.landmarks != "five":
         finders = {**_mesh_finder(config), **finders}
     if config.source == "synthetic":
-        known = draw_known_faces(faces, config.seed, config.workers)
+        known = draw_known_faces(faces, config.seed, config.workers, config.model)
     else:
         known = _annotated_faces(config, faces)
     return measure_landmarks(track(known, "faces to check", faces), finders)
@@ -109,13 +109,16 @@ def _mesh_finder(config: PreprocessConfig) -> dict[str, FaceLocator]:
         return {}
 
 
-def draw_known_faces(faces: int, seed: int, workers: int = 2) -> Iterator[KnownFace]:
+def draw_known_faces(
+    faces: int, seed: int, workers: int = 2, model: str = "embedded"
+) -> Iterator[KnownFace]:
     """Draw synthetic faces at 224 px of subjects that no store holds.
 
     Args:
         faces: how many; one subject after another with all eight emotions.
         seed: of the faces.
         workers: processes that draw.
+        model: whose heads, as in `SyntheticConfig`.
 
     Yields:
         The faces with their true points.
@@ -125,6 +128,7 @@ def draw_known_faces(faces: int, seed: int, workers: int = 2) -> Iterator[KnownF
         groups=1,
         size=_CHECK_SIZE_PX,
         seed=seed + _CHECK_SEED_OFFSET,
+        model=model,
     )
     left = faces
     for subject in generate(drawn, workers):

@@ -12,6 +12,8 @@ from fer_lib.faces.mesh_points import mesh_to_ibug68
 def as_seen(subject: SubjectFaces, locator: FaceLocator) -> SubjectFaces:
     """Replace the true landmarks of rendered faces by what the locator finds in the pixels.
 
+    It looks at the pictures before they were shrunk where the subject has them, as it looks at
+    photographs before they are cut; its points are those of the shrunk ones.
     A face that is not found becomes a row `no_face` without face and landmarks, as a photograph
     would; the true parameters stay.
 
@@ -22,16 +24,26 @@ def as_seen(subject: SubjectFaces, locator: FaceLocator) -> SubjectFaces:
     Returns:
         The same rows, with landmarks `(n, 68 or 5, 2)` and the extra arrays of a store.
     """
-    locations = locator.locate(list(subject.faces))
+    seen = subject.faces if subject.fine is None else subject.fine
+    locations = locator.locate(list(seen))
     lost = np.array([location is None for location in locations])
     samples = subject.samples.copy()
     samples.loc[lost, "status"] = "no_face"
     samples.loc[lost, "status_reason"] = "neither mesh nor MTCNN found the rendered face"
     samples["landmark_source"] = [None if one is None else one.source for one in locations]
     extras = _arrays(locations, locator.has_mesh)
+    if subject.fine is not None:
+        _shrink(extras, subject.fine.shape[1] / subject.faces.shape[1])
     landmarks = mesh_to_ibug68(extras["mesh"]) if locator.has_mesh else extras["five"]
     faces = np.where(lost[:, None, None, None], np.uint8(0), subject.faces)
     return SubjectFaces(samples, faces, landmarks, subject.params, extras)
+
+
+def _shrink(extras: dict[str, np.ndarray], finer: float) -> None:
+    """Turn points of pictures that are some times finer into those of the shrunk ones."""
+    for points in (extras[name] for name in ("five", "mesh") if name in extras):
+        points /= finer
+        points[..., :2] += 0.5 / finer - 0.5
 
 
 def _arrays(locations: list[Location | None], has_mesh: bool) -> dict[str, np.ndarray]:

@@ -50,13 +50,16 @@ def choose_faces(
     ], []
 
 
-def draw_prototypes(subjects: int, size: int, seed: int = 0) -> list[np.ndarray]:
+def draw_prototypes(
+    subjects: int, size: int, seed: int = 0, model: str = "embedded"
+) -> list[np.ndarray]:
     """Draw synthetic people with every emotion's prototype at full strength, nothing added.
 
     Args:
         subjects: how many people; each makes one row.
         size: side of a face in pixels.
         seed: of the people, who are none of a store's with the same seed.
+        model: whose heads, as in ``SyntheticConfig``.
 
     Returns:
         Faces row by row, the emotions in canonical order.
@@ -64,7 +67,7 @@ def draw_prototypes(subjects: int, size: int, seed: int = 0) -> list[np.ndarray]
     config = SyntheticConfig(
         subjects=subjects, groups=1, size=size, seed=seed + _PROTOTYPE_SEED_OFFSET,
         view=ViewConfig(occluded_share=0.0), pixel_noise=0.005, supersample=3,
-        intensity_low=1.0, intensity_high=1.0, au_noise=0.0, au_drop=0.0,
+        intensity_low=1.0, intensity_high=1.0, au_noise=0.0, au_drop=0.0, model=model,
     )  # fmt: skip
     drawn = [draw_subject(config, number) for number in range(subjects)]
     return [face for subject in drawn for face in subject.faces]

@@ -26,6 +26,10 @@ from fer_lib.faces.mesh import FaceMesh
 from fer_lib.progress import track
 
 MESH_ASSET = "face_landmarker"
+SYNTHETIC_HEADS = {
+    "embedded": "the embedded head of this project",
+    "ict": "heads of ICT-FaceKit (MIT), painted by this project",
+}
 
 
 @dataclass(frozen=True)
@@ -153,20 +157,20 @@ def _landmark_scheme(config: PreprocessConfig, annotations: Annotations | None) 
 
 def _write_synthetic(config: PreprocessConfig, path: Path) -> Store:
     drawn = SyntheticConfig(
-        subjects=config.subjects, groups=config.groups, size=config.size, seed=config.seed
+        subjects=config.subjects, groups=config.groups, size=config.size, seed=config.seed,
+        model=config.model,
     )
-    names = [subject_name(number) for number in range(drawn.subjects)]
+    names = [subject_name(number, drawn.model) for number in range(drawn.subjects)]
     split_of = split_subjects(names, _fractions(config), config.seed)
-    subjects = _with_splits(
-        track(generate(drawn, config.workers), "subjects", drawn.subjects), split_of
-    )
     looked_at = config.landmarks in ("mesh", "five")
+    faces = generate(drawn, config.workers, fine=config.landmarks == "mesh")
+    subjects = _with_splits(track(faces, "subjects", drawn.subjects), split_of)
     if looked_at:
         locator = make_locator(config.landmarks, config.device)
         subjects = (as_seen(subject, locator) for subject in subjects)
     five = config.landmarks == "five"
     card = StoreCard(
-        source="synthetic: the embedded head of this project",
+        source=f"synthetic: {SYNTHETIC_HEADS[drawn.model]}",
         licence="MIT; no person is shown",
         alignment="rendered into the loose crop, with pose and scale jitter",
         landmark_scheme="five" if five else "ibug68",
@@ -175,8 +179,10 @@ def _write_synthetic(config: PreprocessConfig, path: Path) -> Store:
             "landmarks": f"seen by {config.landmarks}" if looked_at else "projected, exact",
         },
     )
+    # The fine pictures, which come last, are not kept.
+    batches = (subject[:5] for subject in subjects)
     return write_batches(
-        subjects, path, n=drawn.faces, size=config.size, n_landmarks=5 if five else 68, card=card
+        batches, path, n=drawn.faces, size=config.size, n_landmarks=5 if five else 68, card=card
     )
 
 

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from fer_lib.datasets.occluders import OCCLUDERS, Scene
+from fer_lib.faces import embedded, ict
 from fer_lib.faces.camera import project, to_camera
-from fer_lib.faces.embedded import embedded_head, sample_albedo, sample_groom, sample_shape
 from fer_lib.faces.light import sample_light
 from fer_lib.faces.morphable import MorphableModel
 from fer_lib.faces.params import FaceParams, rotation_matrix
+
+_Drawn = tuple[MorphableModel, Tensor, Tensor, embedded.Groom]
 
 _NOSE_BRIDGE = slice(28, 30)
 _OCCLUDER_ODDS = (0.0, 0.45, 0.08, 0.15, 0.17, 0.15)
@@ -55,7 +57,7 @@ class Subject(NamedTuple):
 
     Attributes:
         model: the head with this person's hair, beard and brows.
-        own_model: the same with its mean moved to this person, for β = 0 and without α.
+        own_model: the same with its mean moved to this person, for one β of 0 and without α.
         shape: β, ``(1, n_shape)``.
         albedo: α, ``(1, n_albedo)``.
         groom: fields of the groom by name.
@@ -68,29 +70,51 @@ class Subject(NamedTuple):
     groom: dict[str, float | int | bool | str]
 
 
-def sample_subject(generator: torch.Generator) -> Subject:
+def sample_subject(generator: torch.Generator, model: str = "embedded") -> Subject:
     """Draw a person.
 
     Args:
         generator: source of chance, on the CPU.
+        model: which head the person has, one of ``config.MODELS``.
 
     Returns:
         The person.
+
+    Raises:
+        ValueError: the model is unknown.
+        AssetError: the model's files cannot be had.
     """
+    if model not in _DRAW:
+        raise ValueError(f"expected a model out of {list(_DRAW)}, got {model!r}")
+    head, shape, albedo, groom = _DRAW[model](generator)
+    return Subject(head, _own_model(head, shape, albedo), shape, albedo, asdict(groom))
+
+
+def _draw_embedded(generator: torch.Generator) -> _Drawn:
     male = bool(torch.rand((), generator=generator) < 0.5)
-    groom = sample_groom(generator, male)
-    shape = sample_shape(generator, 1, male)
-    albedo = sample_albedo(generator, 1, groom)
-    model = embedded_head(groom)
-    return Subject(model, _own_model(model, shape, albedo), shape, albedo, asdict(groom))
+    groom = embedded.sample_groom(generator, male)
+    shape = embedded.sample_shape(generator, 1, male)
+    albedo = embedded.sample_albedo(generator, 1, groom)
+    return embedded.embedded_head(groom), shape, albedo, groom
+
+
+def _draw_ict(generator: torch.Generator) -> _Drawn:
+    groom = ict.sample_groom(generator)
+    shape = ict.sample_shape(generator, 1)
+    return ict.ict_head(groom), shape, ict.sample_albedo(generator, 1, groom), groom
+
+
+_DRAW = {"embedded": _draw_embedded, "ict": _draw_ict}
 
 
 def _own_model(model: MorphableModel, shape: Tensor, albedo: Tensor) -> MorphableModel:
-    """Move a model's mean to one identity: its albedo is mixed once, not once per face."""
+    """Move a model's mean to one identity: shape and albedo are mixed once, not once per face."""
     still = torch.zeros(1, len(model.expression_names))
     return replace(
         model,
         template=model.vertices(shape, still)[0],
+        shape_basis=model.shape_basis[:1],
+        shape_names=model.shape_names[:1],
         albedo_mean=model.albedo(albedo, still)[0],
         albedo_maps=model.albedo_maps[:0],
         albedo_mix=model.albedo_mix[:0, :0],

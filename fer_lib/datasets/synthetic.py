@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,8 +31,10 @@ from fer_lib.datasets.subjects import (
     sample_subject,
     sample_view,
 )
-from fer_lib.faces.expression import action_units, sample_expression, valence_arousal
-from fer_lib.faces.render import render
+from fer_lib.faces.action_units import action_units
+from fer_lib.faces.expression import sample_expression, valence_arousal
+from fer_lib.faces.ict.bundle import load_ict
+from fer_lib.faces.render import GAMMA, render
 from fer_lib.labels import AU_COLUMNS, EMOTIONS
 from fer_lib.tables import sample_table
 
@@ -56,6 +59,7 @@ class SyntheticConfig:
         au_noise: scale of action units that do not belong to the emotion.
         au_drop: probability that an action unit of the emotion is missing.
         supersample: pixels per side averaged into one.
+        model: whose heads: ``embedded`` or ``ict``.
     """
 
     subjects: int = 100
@@ -70,6 +74,7 @@ class SyntheticConfig:
     au_noise: float = 0.10
     au_drop: float = 0.08
     supersample: int = 2
+    model: str = "embedded"
 
     @property
     def faces(self) -> int:
@@ -91,6 +96,8 @@ class SubjectFaces(NamedTuple):
         params: ``(n, …)`` arrays: those of ``FaceParams``, ``intensity`` of the expression,
             ``occluder`` by name and the subject's ``groom_…``.
         extras: optional arrays of a store, where somebody looked at the faces.
+        fine: ``(n, k·size, k·size, 3)`` uint8, the same pictures before k × k pixels were averaged
+            into one (k the supersampling), for somebody who looks at them; None unless asked for.
     """
 
     samples: pd.DataFrame
@@ -98,30 +105,38 @@ class SubjectFaces(NamedTuple):
     landmarks: np.ndarray
     params: dict[str, np.ndarray]
     extras: dict[str, np.ndarray] | None = None
+    fine: np.ndarray | None = None
 
 
-def subject_name(number: int) -> str:
-    """Name a subject by its number, as the sample table does."""
-    return f"synthetic-s{number:04d}"
+def subject_name(number: int, model: str = "embedded") -> str:
+    """Name a subject by its model and number, as the sample table does."""
+    return f"{'synthetic' if model == 'embedded' else model}-s{number:04d}"
 
 
-def generate(config: SyntheticConfig, workers: int = 2) -> Iterator[SubjectFaces]:
+def generate(
+    config: SyntheticConfig, workers: int = 2, *, fine: bool = False
+) -> Iterator[SubjectFaces]:
     """Draw all subjects, in order.
 
     Args:
         config: what is drawn; the faces of a subject depend on it and the subject's number alone.
         workers: processes that draw, 1 or more; the faces are the same for any number of them.
+        fine: also give the pictures before they are shrunk.
 
     Yields:
         One subject after another.
 
     Raises:
         ValueError: ``workers`` is below one.
+        AssetError: the model's files cannot be had.
     """
     if workers < 1:
         raise ValueError(f"expected one worker process or more, got {workers}")
+    if config.model == "ict":
+        # The first use imports the archive; several workers would all do so.
+        load_ict()
     yield from DataLoader(
-        _Subjects(config),
+        _Subjects(config, fine),
         batch_size=None,
         num_workers=workers,
         # Forked workers would inherit the caller's locks and threads.
@@ -151,30 +166,32 @@ def _unchanged(faces: SubjectFaces) -> SubjectFaces:
 class _Subjects(Dataset[SubjectFaces]):
     """Subjects by number, drawn when asked for."""
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        self._config = config
+    def __init__(self, config: SyntheticConfig, fine: bool) -> None:
+        self._config, self._fine = config, fine
 
     def __len__(self) -> int:
         return self._config.subjects
 
     def __getitem__(self, number: int) -> SubjectFaces:
-        return draw_subject(self._config, number)
+        return draw_subject(self._config, number, fine=self._fine)
 
 
 @torch.no_grad()
-def draw_subject(config: SyntheticConfig, number: int) -> SubjectFaces:
+def draw_subject(config: SyntheticConfig, number: int, *, fine: bool = False) -> SubjectFaces:
     """Draw all faces of one subject in this process.
 
     Args:
         config: what is drawn.
         number: the subject's number, from 0.
+        fine: also give the pictures before they are shrunk; a value of the shrunk ones may then
+            differ by 1, since it is averaged from these.
 
     Returns:
         Its faces: group by group, in each the emotions in the order of the configuration.
     """
-    subject = sample_subject(_generator(config.seed, number))
+    subject = sample_subject(_generator(config.seed, number), config.model)
     groups = [
-        _draw_group(config, subject, _generator(config.seed, number, 1 + group))
+        _draw_group(config, subject, _generator(config.seed, number, 1 + group), fine)
         for group in range(config.groups)
     ]
     params = {name: np.concatenate([g.params[name] for g in groups]) for name in groups[0].params}
@@ -184,6 +201,7 @@ def draw_subject(config: SyntheticConfig, number: int) -> SubjectFaces:
         np.concatenate([group.faces for group in groups]),
         np.concatenate([group.landmarks for group in groups]),
         params,
+        fine=np.concatenate([group.fine for group in groups]) if fine else None,
     )
 
 
@@ -197,10 +215,12 @@ class _Group(NamedTuple):
     faces: np.ndarray
     landmarks: np.ndarray
     params: dict[str, np.ndarray]
-    extras: dict[str, np.ndarray] | None = None
+    fine: np.ndarray | None
 
 
-def _draw_group(config: SyntheticConfig, subject: Subject, generator: torch.Generator) -> _Group:
+def _draw_group(
+    config: SyntheticConfig, subject: Subject, generator: torch.Generator, fine: bool
+) -> _Group:
     view = sample_view(config.view, subject, generator)
     background = sample_background(generator, config.size)
     kind = sample_occluder(config.view, subject, generator)
@@ -208,14 +228,38 @@ def _draw_group(config: SyntheticConfig, subject: Subject, generator: torch.Gene
     noise = config.pixel_noise * torch.randn(3, config.size, config.size, generator=generator)
     psi, intensity = _sample_expressions(config, subject, generator)
     params = view[[0] * len(psi)].replace(expression=psi)
-    own = params.replace(shape=torch.zeros_like(params.shape), albedo=params.albedo[:, :0])
-    drawn = render(subject.own_model, own, config.size, config.supersample, background)
-    image = (compose(drawn.image, layer) + noise).clamp(0, 1)
-    faces = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    own = params.replace(shape=0 * params.shape[:, :1], albedo=params.albedo[:, :0])
+    step = config.supersample if fine else 1
+    drawn = render(
+        subject.own_model,
+        own,
+        step * config.size,
+        config.supersample // step,
+        _enlarge(background, step),
+    )
+    faces = _finish(_shrink(drawn.image, step), layer, noise)
+    unshrunk = _finish(drawn.image, _enlarge(layer, step), _enlarge(noise, step)) if fine else None
     same = {f"groom_{name}": value for name, value in subject.groom.items()} | {"occluder": kind}
     extra = {name: _repeat(value, len(psi)) for name, value in same.items()}
     extra["intensity"] = np.array(intensity, np.float32)
-    return _Group(faces.numpy(), drawn.landmarks_px.numpy(), params.numpy() | extra)
+    landmarks = drawn.landmarks_px if step == 1 else (drawn.landmarks_px + 0.5) / step - 0.5
+    return _Group(faces, landmarks.numpy(), params.numpy() | extra, unshrunk)
+
+
+def _enlarge(image: Tensor, step: int) -> Tensor:
+    """Make ``step`` × ``step`` equal pixels of each."""
+    return image.repeat_interleave(step, -1).repeat_interleave(step, -2)
+
+
+def _shrink(image: Tensor, step: int) -> Tensor:
+    """Average ``step`` × ``step`` pixels in linear light, as the renderer does."""
+    return image if step == 1 else F.avg_pool2d(image**GAMMA, step) ** (1 / GAMMA)
+
+
+def _finish(image: Tensor, layer: Tensor, noise: Tensor) -> np.ndarray:
+    """Lay the occluder and the noise over images and code them as bytes."""
+    seen = (compose(image, layer) + noise).clamp(0, 1)
+    return (seen * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _sample_expressions(
@@ -251,10 +295,11 @@ def _label(
     amounts = params["intensity"].tolist()
     affect = [valence_arousal(*each, generator) for each in zip(emotions, amounts, strict=True)]
     units = action_units(torch.from_numpy(params["expression"]), names)
-    pairs = [f"{subject_name(number)}-g{k // len(config.emotions)}" for k in range(len(emotions))]
+    name = subject_name(number, config.model)
+    pairs = [f"{name}-g{k // len(config.emotions)}" for k in range(len(emotions))]
     columns = dict(zip(AU_COLUMNS, units.numpy().T, strict=True)) | {
         "sample_id": [f"{pair}-{emotion}" for pair, emotion in zip(pairs, emotions, strict=True)],
-        "subject": subject_name(number),
+        "subject": name,
         "pair": pairs,
         "emotion": emotions,
         "valence": [valence for valence, _ in affect],

@@ -2,7 +2,8 @@
 
 The patterns follow EMFACS (Friesen & Ekman 1983) as commonly tabulated; intensities are those at
 which the embedded head shows a clear expression. Nothing here knows a particular head: expression
-coefficients ψ are found by the names of a model's expression modes.
+coefficients ψ are found by the names of a model's expression modes, and where these are
+blendshapes, action units are drawn first and then shown by them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fer_lib.labels import ACTION_UNITS, AU_COLUMNS, canonical_emotion
+from fer_lib.faces.action_units import (
+    GAZE,
+    MAX_INTENSITY,
+    SIDES,
+    au_coefficients,
+    speaks_units,
+)
+from fer_lib.labels import AU_COLUMNS, canonical_emotion
 
-SIDES = ("left", "right")
-MAX_INTENSITY = 1.25
 MAX_GAZE = 0.6
 VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
     "neutral": (0.0, 0.0),
@@ -42,6 +48,25 @@ _PROTOTYPES: dict[str, dict[int, float]] = {
 _ONE_SIDED = ("contempt",)
 _SPURIOUS_SHARE, _VARIATION = 0.18, 0.25
 _GAZE_SPREAD = {"gaze_x": 0.35, "gaze_y": 0.25}
+
+_DRAWN = (
+    *AU_COLUMNS,
+    *GAZE,
+    *(f"au{unit:02d}_{side}" for unit in _PROTOTYPES["contempt"] for side in SIDES),
+)
+"""What is drawn for a model of blendshapes before it is shown by them."""
+
+_BESIDE = (
+    "cheekPuff_L", "cheekPuff_R", "eyeBlink_L", "eyeBlink_R", "jawForward", "jawLeft", "jawRight",
+    "mouthClose", "mouthFunnel", "mouthLeft", "mouthPucker", "mouthRight", "mouthRollLower",
+    "mouthRollUpper", "mouthShrugUpper",
+)  # fmt: skip
+"""Blendshapes that the emotions bring along seldom or never."""
+
+_OPPOSITE = (("jawLeft", "jawRight"), ("mouthLeft", "mouthRight"))
+_ASYMMETRY = 0.12
+# As large as the jaw's share of the gap that it fills: beyond it the lips would cross.
+_CLOSED_PER_OPEN = 0.7
 
 
 def prototype(emotion: str, side: str = "left") -> dict[str, float]:
@@ -73,10 +98,12 @@ def prototype_coefficients(emotion: str, names: Sequence[str], side: str = "left
         side: the subject's side that shows contempt.
 
     Returns:
-        (n_expr,) float32 ψ; units the model does not have are left out.
+        (n_expr,) float32 ψ; of a model of action units, those it does not have are left out.
     """
     pattern = prototype(emotion, side)
-    return torch.tensor([pattern.get(name, 0.0) for name in names])
+    if speaks_units(names):
+        return torch.tensor([pattern.get(name, 0.0) for name in names])
+    return au_coefficients(pattern, names)
 
 
 def sample_expression(
@@ -90,7 +117,8 @@ def sample_expression(
     """Draw one way of showing an emotion.
 
     The pattern is scaled, each unit varies by a quarter and may be missing, unrelated units appear
-    faintly, the eyes blink a little and look somewhere; contempt falls on a random side.
+    faintly, the eyes blink a little and look somewhere; contempt falls on a random side. For a
+    model of blendshapes both sides differ a little, and blendshapes outside the units appear too.
 
     Args:
         emotion: one of the canonical emotions.
@@ -101,8 +129,24 @@ def sample_expression(
         drop: probability that a unit of the pattern is missing.
 
     Returns:
-        (n_expr,) float32 ψ (units in [0,1.25], gaze in [-0.6,0.6]) and the overall intensity.
+        (n_expr,) float32 ψ, limited as by `clip_expression`, and the overall intensity.
     """
+    if speaks_units(names):
+        return _sample_units(emotion, generator, names, noise, intensity_range, drop)
+    units, intensity = _sample_units(emotion, generator, _DRAWN, noise, intensity_range, drop)
+    psi = au_coefficients(dict(zip(_DRAWN, units.tolist(), strict=True)), names)
+    return _vary_blendshapes(psi, generator, names, noise), intensity
+
+
+def _sample_units(
+    emotion: str,
+    generator: torch.Generator,
+    names: Sequence[str],
+    noise: float,
+    intensity_range: tuple[float, float],
+    drop: float,
+) -> tuple[Tensor, float]:
+    """Draw the coefficients of a model whose modes are action units."""
     n = len(names)
     uniform = torch.rand(2 * n + 3, generator=generator)
     normal = torch.randn(2 * n, generator=generator)
@@ -121,6 +165,25 @@ def sample_expression(
     return clip_expression(psi, names), intensity
 
 
+def _vary_blendshapes(
+    psi: Tensor, generator: torch.Generator, names: Sequence[str], noise: float
+) -> Tensor:
+    """Let each blendshape differ a little, and show some that the emotions do not bring along."""
+    where = {name: k for k, name in enumerate(names)}
+    # Both sides of a pair take the left one's chance: they appear together.
+    chance = [where.get(f"{name.removesuffix('_R')}_L", k) for name, k in where.items()]
+    uniform = torch.rand(len(names), generator=generator)[chance]
+    own, beside = torch.randn(2, len(names), generator=generator)
+    shown = torch.tensor([name in _BESIDE for name in names]) & (uniform < _SPURIOUS_SHARE)
+    psi = psi * (1 + _ASYMMETRY * own) + shown * 4 * noise * beside[chance].abs()
+    for one, other in _OPPOSITE:
+        pair = psi[[where[one], where[other]]]
+        psi[[where[one], where[other]]] = (pair - pair.flip(0)).relu()
+    opened = _CLOSED_PER_OPEN * psi[where["jawOpen"]]
+    psi[where["mouthClose"]] = torch.minimum(psi[where["mouthClose"]], opened)
+    return clip_expression(psi, names)
+
+
 def clip_expression(psi: Tensor, names: Sequence[str]) -> Tensor:
     """Keep expression coefficients where they mean something.
 
@@ -129,39 +192,16 @@ def clip_expression(psi: Tensor, names: Sequence[str]) -> Tensor:
         names: a model's `expression_names`.
 
     Returns:
-        The same with action units in [0,1.25] and gaze in [-0.6,0.6].
+        The same with action units in [0,1.25], gaze in [-0.6,0.6] and blendshapes in [0,1].
     """
-    gaze = [name.startswith("gaze") for name in names]
-    low = psi.new_tensor([-MAX_GAZE if g else 0.0 for g in gaze])
-    high = psi.new_tensor([MAX_GAZE if g else MAX_INTENSITY for g in gaze])
-    return torch.minimum(torch.maximum(psi, low), high)
-
-
-def action_units(psi: Tensor, names: Sequence[str]) -> Tensor:
-    """Intensity of every labelled action unit.
-
-    A unit shown on one side counts as shown: its intensity is that of the symmetric mode plus the
-    stronger of the two one-sided modes.
-
-    Args:
-        psi: (B,n_expr) expression coefficients.
-        names: a model's `expression_names`.
-
-    Returns:
-        (B,18) in the order of `labels.AU_COLUMNS`, clipped to [0,1.25]; 0 for units the model
-        does not have.
-    """
-    where = {name: k for k, name in enumerate(names)}
-    empty = psi.new_zeros(len(psi))
-
-    def column(name: str) -> Tensor:
-        return psi[:, where[name]] if name in where else empty
-
-    units = [
-        column(unit) + torch.maximum(column(f"{unit}_left"), column(f"{unit}_right"))
-        for unit in (f"au{number:02d}" for number in ACTION_UNITS)
+    limits = [
+        (-MAX_GAZE, MAX_GAZE)
+        if name in GAZE
+        else (0.0, MAX_INTENSITY if name.startswith("au") else 1.0)
+        for name in names
     ]
-    return torch.stack(units, 1).clamp(0.0, MAX_INTENSITY)
+    low, high = psi.new_tensor(limits).T
+    return torch.minimum(torch.maximum(psi, low), high)
 
 
 def valence_arousal(

@@ -332,9 +332,9 @@ def make_source(root, files, legend=None):
     rows = "".join(f"1,{name},happiness\n" for name in files)
     (root / "data" / "legend.csv").write_text("user.id,image,emotion\n" + rows, encoding="utf-8")
     return PreprocessConfig(
-        source="facial_expressions", root=str(root), store="s", size=64, subjects=1, groups=1,
-        landmarks="five", check_faces=0, val_fraction=0.2, test_fraction=0.2, workers=1, seed=0,
-        device="cpu",
+        source="facial_expressions", root=str(root), store="s", model="embedded", size=64,
+        subjects=1, groups=1, landmarks="five", check_faces=0, val_fraction=0.2, test_fraction=0.2,
+        workers=1, seed=0, device="cpu",
     )
 
 

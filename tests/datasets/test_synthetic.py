@@ -8,6 +8,7 @@ import torch
 from fer_lib.datasets.backgrounds import sample_background
 from fer_lib.datasets.occluders import OCCLUDERS, Scene, compose, draw_occluder
 from fer_lib.datasets.outlines import coverage, distance_to_line, distance_to_outline
+from fer_lib.datasets.seen_faces import as_seen
 from fer_lib.datasets.subjects import ViewConfig
 from fer_lib.datasets.synthetic import (
     SyntheticConfig,
@@ -15,8 +16,11 @@ from fer_lib.datasets.synthetic import (
     generate,
     subject_name,
 )
+from fer_lib.faces.action_units import action_units
+from fer_lib.faces.align import five_points
 from fer_lib.faces.embedded import Groom, embedded_head
-from fer_lib.faces.expression import action_units
+from fer_lib.faces.ict import ict_head
+from fer_lib.faces.locate import Location
 from fer_lib.faces.params import FaceParams
 from fer_lib.faces.render import render
 from fer_lib.labels import AU_COLUMNS, EMOTIONS
@@ -122,6 +126,96 @@ def test_true_parameters_draw_the_face_again():
     whole = (again.mask == 1).expand(-1, 3, -1, -1)
     stored = torch.from_numpy(drawn.faces).permute(0, 3, 1, 2) / 255
     assert (again.image - stored)[whole].abs().quantile(0.999) < 3 / 255
+
+
+@pytest.mark.parametrize("model", ["embedded", "ict"])
+def test_fine_pictures_are_those_that_the_faces_are_averaged_from(model, shared):
+    config = dataclasses.replace(CONFIG, model=model, groups=1, emotions=("neutral", "fear"))
+    plain, drawn = draw_subject(config, 0), draw_subject(config, 0, fine=True)
+    assert plain.fine is None and drawn.fine.shape == (2, 96, 96, 3)
+    assert np.abs(plain.faces.astype(int) - drawn.faces).mean() < 1e-3
+    np.testing.assert_allclose(drawn.landmarks, plain.landmarks, atol=1e-4)
+    # Clipped noise and the gamma curve leave little between the two means.
+    averaged = drawn.fine.reshape(2, 48, 2, 48, 2, 3).mean(axis=(2, 4))
+    assert np.abs(averaged - drawn.faces).mean() < 1.5
+
+
+class AllKnowing:
+    """A locator that answers with the truth of the pictures that it is given."""
+
+    has_mesh = False
+
+    def __init__(self, five):
+        self._five = five
+
+    def locate(self, images):
+        assert {image.shape for image in images} == {(96, 96, 3)}
+        return [Location(five, "mesh", None, None) for five in self._five]
+
+
+def test_points_of_fine_pictures_are_given_in_pixels_of_the_faces():
+    config = dataclasses.replace(CONFIG, groups=1, emotions=("neutral", "fear"))
+    drawn = draw_subject(config, 0, fine=True)
+    five = five_points(torch.from_numpy(drawn.landmarks)).numpy()
+    seen = as_seen(drawn, AllKnowing(2 * five + 0.5))
+    np.testing.assert_allclose(seen.extras["five"], five, atol=1e-4)
+    assert np.array_equal(seen.faces, drawn.faces) and seen.fine is None
+
+
+ICT = dataclasses.replace(
+    CONFIG, model="ict", subjects=2, emotions=("neutral", "happiness", "fear")
+)
+
+
+@pytest.fixture(scope="module")
+def ict_subject(shared):
+    return draw_subject(ICT, 1)
+
+
+def test_ict_faces_are_the_same_for_two_workers_and_in_this_process(ict_subject):
+    drawn = list(generate(ICT, workers=2))
+    assert bytes_of(drawn[1]) == bytes_of(ict_subject)
+    assert bytes_of(drawn[0]) != bytes_of(ict_subject)
+
+
+def test_ict_samples_are_labelled_and_never_mix_with_the_embedded_heads(ict_subject, subject):
+    samples, params = ict_subject.samples, ict_subject.params
+    pd.testing.assert_frame_equal(samples, sample_table(samples))
+    assert set(samples["subject"]) == {"ict-s0001"} == {subject_name(1, "ict")}
+    assert samples["sample_id"].str.startswith("ict-s0001-g").all()
+    assert not set(samples["sample_id"]) & set(subject.samples["sample_id"])
+    psi = torch.from_numpy(params["expression"])
+    assert params["shape"].shape == (6, 100) and psi.shape == (6, 53)
+    assert psi.min() >= 0 and psi.max() <= 1
+    expected = action_units(psi, ict_head().expression_names).numpy()
+    np.testing.assert_array_equal(samples[list(AU_COLUMNS)].to_numpy(np.float32), expected)
+    smiles = samples["emotion"] == "happiness"
+    assert samples.loc[smiles, "au12"].min() > samples.loc[~smiles, "au12"].max()
+
+
+def test_within_an_ict_group_only_the_expression_changes(ict_subject):
+    for name, values in ict_subject.params.items():
+        for rows in (values[:3], values[3:]):
+            changes = len(np.unique(rows, axis=0)) == 3
+            assert changes if name in ("expression", "intensity") else (rows == rows[0]).all(), name
+    corners = ict_subject.faces[:, : ICT.size // 6, : ICT.size // 8]
+    assert (corners[:3] == corners[0]).all() and (corners[3:] == corners[3]).all()
+    assert corners[0].std() > 0 and not np.array_equal(corners[0], corners[3])
+
+
+def test_true_parameters_draw_the_ict_face_again(shared):
+    drawn = draw_subject(dataclasses.replace(ICT, pixel_noise=0.0, groups=1, view=CLEAR), 0)
+    fields = {f.name: drawn.params[f"groom_{f.name}"][0].item() for f in dataclasses.fields(Groom)}
+    again = render(ict_head(Groom(**fields)), FaceParams.from_numpy(drawn.params), ICT.size)
+    np.testing.assert_allclose(again.landmarks_px.numpy(), drawn.landmarks, atol=1e-3)
+    whole = (again.mask == 1).expand(-1, 3, -1, -1)
+    stored = torch.from_numpy(drawn.faces).permute(0, 3, 1, 2) / 255
+    assert (again.image - stored)[whole].abs().quantile(0.99) < 3 / 255
+
+
+def test_a_model_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="flame"):
+        draw_subject(dataclasses.replace(CONFIG, model="flame"), 0)
 
 
 def test_faces_stand_in_the_loose_crop(subject):

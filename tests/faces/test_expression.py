@@ -5,11 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_lib.faces.action_units import MAX_INTENSITY, action_units
 from fer_lib.faces.expression import (
     MAX_GAZE,
-    MAX_INTENSITY,
     VALENCE_AROUSAL,
-    action_units,
     clip_expression,
     prototype,
     prototype_coefficients,
@@ -18,6 +17,20 @@ from fer_lib.faces.expression import (
 )
 from fer_lib.labels import AU_COLUMNS, EMOTIONS
 
+ICT_NAMES = tuple(
+    f"{name}{end}"
+    for name, ends in {
+        **dict.fromkeys(
+            "browDown browInnerUp browOuterUp cheekPuff cheekSquint eyeBlink eyeLookDown eyeLookIn "
+            "eyeLookOut eyeLookUp eyeSquint eyeWide mouthDimple mouthFrown mouthLowerDown "
+            "mouthPress mouthSmile mouthStretch mouthUpperUp noseSneer".split(), ("_L", "_R")),
+        **dict.fromkeys(
+            "jawForward jawLeft jawOpen jawRight mouthClose mouthFunnel mouthLeft mouthPucker "
+            "mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper".split(),
+            ("",)),
+    }.items()
+    for end in ends
+)
 NAMES = (*AU_COLUMNS, "gaze_x", "gaze_y", "au12_left", "au12_right", "au14_left", "au14_right")
 
 
@@ -69,6 +82,37 @@ def test_draws_stay_in_range(seed, emotion, noise):
     assert 0.5 <= intensity <= 1.15
     assert float(psi[~gaze].min()) >= 0.0 and float(psi[~gaze].max()) <= MAX_INTENSITY
     assert float(psi[gaze].abs().max()) <= MAX_GAZE + 1e-6
+
+
+def ict_draws(emotion, count=300, **settings):
+    generator = torch.Generator().manual_seed(0)
+    drawn = [sample_expression(emotion, generator, ICT_NAMES, **settings) for _ in range(count)]
+    return torch.stack([psi for psi, _ in drawn])
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_draws_of_blendshapes_stay_in_range_and_show_the_emotion(emotion):
+    psi = ict_draws(emotion, count=60)
+    assert float(psi.min()) >= 0.0 and float(psi.max()) <= 1.0
+    shown = action_units(psi, ICT_NAMES).mean(0)
+    for name, value in prototype(emotion).items():
+        assert 0.6 * value < float(shown[AU_COLUMNS.index(name.split("_")[0])]) < 1.3 * value + 0.1
+
+
+def test_blendshapes_beside_the_units_appear_and_opposites_and_a_crossed_mouth_do_not():
+    psi = ict_draws("surprise")
+    column = {name: psi[:, k] for k, name in enumerate(ICT_NAMES)}
+    for name in ("jawLeft", "mouthRight", "cheekPuff_L", "mouthFunnel", "jawForward"):
+        assert 0.05 < float((column[name] > 0).float().mean()) < 0.3, name
+    assert not bool((column["jawLeft"] * column["jawRight"]).any())
+    assert not bool((column["mouthLeft"] * column["mouthRight"]).any())
+    assert bool((column["mouthClose"] <= 0.7 * column["jawOpen"] + 1e-6).all())
+    assert float(column["mouthClose"].max()) > 0.1
+    apart = (column["browInnerUp_L"] - column["browInnerUp_R"]).abs()
+    assert 0.01 < float(apart.mean()) < 0.2
+    silent = ict_draws("neutral", noise=0.0)
+    looking = torch.tensor([name.startswith(("eyeLook", "eyeBlink")) for name in ICT_NAMES])
+    assert float(silent[:, ~looking].max()) < 1e-6
 
 
 def test_mean_draw_is_the_scaled_pattern():

@@ -22,7 +22,7 @@ TRAINING = TrainConfig(rgb_epochs=1, fusion_epochs=1, batch_size=8, rgb_learning
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     config = PreprocessConfig(
-        source="synthetic", root="", store="s", size=48, subjects=4, groups=1,
+        source="synthetic", root="", store="s", model="embedded", size=48, subjects=4, groups=1,
         landmarks="auto", check_faces=0, val_fraction=0.25, test_fraction=0.25, workers=1, seed=0,
         device="cpu",
     )

@@ -16,7 +16,7 @@ from fer_lib.weights import load_network, state_hash
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     config = PreprocessConfig(
-        source="synthetic", root="", store="s", size=48, subjects=5, groups=1,
+        source="synthetic", root="", store="s", model="embedded", size=48, subjects=5, groups=1,
         landmarks="auto", check_faces=0, val_fraction=0.2, test_fraction=0.2, workers=1, seed=0,
         device="cpu",
     )
