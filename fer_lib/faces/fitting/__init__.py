@@ -1,0 +1,1 @@
+"""Fitting a morphable face to what the landmark mesh sees."""
