@@ -9,6 +9,7 @@ from fer_lib.plots.charts import (
     speeds,
     training_curves,
 )
+from fer_lib.plots.face_fits import error_map, fit_sheet, score_bars, transfer_strip
 from fer_lib.plots.fusion import label_strip, leak_figure, right_wrong, weight_sweep
 from fer_lib.plots.saliency import (
     SALIENCY_CAPTION,
@@ -26,7 +27,9 @@ __all__ = [
     "confusion_heatmap",
     "contact_sheet",
     "error_curves",
+    "error_map",
     "explanation_figure",
+    "fit_sheet",
     "intervals",
     "label_strip",
     "leak_figure",
@@ -34,7 +37,9 @@ __all__ = [
     "right_wrong",
     "saliency_overlay",
     "saliency_panel",
+    "score_bars",
     "speeds",
     "training_curves",
+    "transfer_strip",
     "weight_sweep",
 ]
