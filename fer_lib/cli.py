@@ -123,6 +123,9 @@ def _run_chain(chosen: argparse.Namespace) -> bool:
     named = chosen.notebooks or parameters.read_preset(chosen.preset)
     stems = sorted({parameters.find_notebook(name).stem for name in named})
     requests = {stem: _source_parameters(stem, chosen.source, chosen.root) for stem in stems}
+    # What takes no source is about drawn faces alone.
+    if chosen.source not in ("", "synthetic"):
+        requests = {stem: taken for stem, taken in requests.items() if taken}
     for stem, overrides in requests.items():
         parameters.settle(stem, overrides, chosen.preset)
     return all(_run_one(stem, overrides, chosen) for stem, overrides in requests.items())

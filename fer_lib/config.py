@@ -187,6 +187,47 @@ class StudyConfig(Config):
 
 
 @dataclass(frozen=True)
+class FaceEncoderConfig(Config):
+    """Settings of notebook 06: which faces, the encoder, its training and the fits."""
+
+    store: str
+    other_store: str
+    photographs: str
+    pairs: str
+    pairs_root: str
+    depth: int
+    width: int
+    image_size: int
+    hidden: int
+    mesh_modes: int
+    epochs: int
+    photo_epochs: int
+    batch_size: int
+    learning_rate: float
+    pixel_steps: int
+    fitted_photographs: int
+    precision: str
+    seed: int
+    device: str
+
+    def check(self) -> None:
+        """Refuse networks that cannot be and pairs without their hand-set points."""
+        _one_of("depth", self.depth, (18, 50))
+        _at_least("image_size", self.image_size, 32)
+        for name in ("width", "hidden", "epochs", "batch_size", "fitted_photographs"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("mesh_modes", "photo_epochs", "pixel_steps"):
+            _at_least(name, getattr(self, name), 0)
+        if not self.learning_rate > 0:
+            raise ValueError(f"LEARNING_RATE: expected above 0, got {self.learning_rate}")
+        _one_of("precision", self.precision, PRECISIONS)
+        if self.pairs and not Path(self.pairs_root).is_absolute():
+            raise ValueError(
+                f"PAIRS_ROOT: expected the folder of PAIRS from / on, got {self.pairs_root!r}"
+            )
+
+
+@dataclass(frozen=True)
 class JudgeConfig(Config):
     """Settings of notebook 09: edits and the judge that reads them."""
 
@@ -229,6 +270,7 @@ class BenchmarkConfig(Config):
     face_px: int
     widths: tuple[int, ...]
     training_rounds: int
+    rendered: int
     seed: int
     device: str
 
@@ -236,7 +278,7 @@ class BenchmarkConfig(Config):
         """Refuse sources without a folder, nothing to time and other than two widths."""
         _one_of("source", self.source, SOURCES)
         _check_root(self.source, self.root)
-        for name in ("images", "rounds", "training_rounds"):
+        for name in ("images", "rounds", "training_rounds", "rendered"):
             _at_least(name, getattr(self, name), 1)
         _at_least("faces", self.faces, 2)
         if len(self.widths) != 2:

@@ -64,3 +64,31 @@ def test_a_study_names_rivals_that_exist_and_noise_that_is_some():
         config.StudyConfig(rivals=["out of fold"], noise_pct_iod=())
     with pytest.raises(TypeError, match="NOISE_PCT_IOD"):
         config.StudyConfig(rivals=(), noise_pct_iod=("3",))
+
+
+ENCODER = dict(store="s", other_store="", photographs="", pairs="", pairs_root="", depth=18,
+               width=8, image_size=64, hidden=32, mesh_modes=0, epochs=1, photo_epochs=0,
+               batch_size=4, learning_rate=1e-3, pixel_steps=0, fitted_photographs=1,
+               precision="fp32", seed=0, device="cpu")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("depth", 34), ("width", 0), ("image_size", 16), ("learning_rate", -1.0), ("epochs", 0),
+    ("pixel_steps", -1), ("precision", "fp16"),
+])
+def test_an_impossible_face_encoder_is_refused(name, value):
+    assert config.FaceEncoderConfig(**ENCODER).depth == 18
+    with pytest.raises(ValueError, match=name.upper()):
+        config.FaceEncoderConfig(**{**ENCODER, name: value})
+
+
+def test_pairs_need_the_folder_of_their_points():
+    with pytest.raises(ValueError, match="PAIRS_ROOT"):
+        config.FaceEncoderConfig(**{**ENCODER, "pairs": "london"})
+
+
+def test_faces_are_called_after_their_source_or_their_head():
+    assert config.PreprocessConfig(**PREPROCESS).data_name == "synthetic"
+    assert config.PreprocessConfig(**{**PREPROCESS, "model": "ict"}).data_name == "ict"
+    with pytest.raises(ValueError, match="MODEL"):
+        config.PreprocessConfig(**{**PREPROCESS, "model": "flame"})

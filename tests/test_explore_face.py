@@ -221,7 +221,7 @@ def test_what_fails_is_told_in_one_sentence(explorer, monkeypatch):
     def broken():
         raise OSError("no such\narchive")
 
-    monkeypatch.setitem(face_controls.MODELS, "ict", broken)
+    monkeypatch.setitem(face.HEADS, "ict", broken)
     before = explorer.picture.value
     explorer.model.value = "ict"
     assert explorer.note.value == "no such archive"

@@ -38,7 +38,7 @@ def parameters(path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in NOTEBOOKS] >= ["01", "02", "09", "11", "90"]
+    assert [path.stem[:2] for path in NOTEBOOKS] >= ["01", "02", "06", "09", "11", "90"]
 
 
 @every_notebook
@@ -116,16 +116,19 @@ SMALL = {
         "RGB_EPOCHS": 1, "FUSION_EPOCHS": 1, "BATCH_SIZE": 16, "FOLDS": 2,
         "RIVALS": ["out of fold"], "NOISE_PCT_IOD": [4.5],
     },
+    "06_fit_face_encoder": {
+        "WIDTH": 4, "IMAGE_SIZE": 32, "HIDDEN": 32, "EPOCHS": 1, "BATCH_SIZE": 8,
+    },
     "09_evaluate_hsemotion": {},
     "11_confusion_matrices": {},
     "90_benchmarks": {
         "IMAGES": 2, "ROUNDS": 1, "FACES": 4, "FACE_PX": 192, "WIDTHS": [8, 2],
-        "TRAINING_ROUNDS": 1,
+        "TRAINING_ROUNDS": 1, "RENDERED": 2,
     },
 }
 
 
-NEED_MESH = {"90_benchmarks"}
+NEED_ASSETS = {"90_benchmarks"}
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,7 @@ def smoke(tmp_path_factory):
         yield {
             path.stem: run_folder.Run(execute.run(path.stem, SMALL[path.stem]))
             for path in NOTEBOOKS
-            if path.stem not in NEED_MESH or assets.verify("face_landmarker")
+            if path.stem not in NEED_ASSETS or all(map(assets.verify, ("face_landmarker", "ict")))
         }
 
 
@@ -146,7 +149,7 @@ def smoke(tmp_path_factory):
 @every_notebook
 def test_it_runs_from_top_to_bottom(smoke, path):
     if path.stem not in smoke:
-        pytest.skip("the mesh bundle is neither under data/raw nor under FER_SHARED")
+        pytest.skip("mesh bundle or ICT-FaceKit are neither under data/raw nor under FER_SHARED")
     run = smoke[path.stem]
     assert run.config["status"] == "finished"
     assert run.metrics

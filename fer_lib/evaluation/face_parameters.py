@@ -218,3 +218,46 @@ def parameter_table(
         }
         rows += [(name, key, *mean_interval(errors, subjects)) for key, errors in metrics.items()]
     return pd.DataFrame(rows, columns=["estimator", "metric", "value", "low", "high", "n"])
+
+
+def r2_table(
+    answers: Mapping[str, FaceParams],
+    true: FaceParams,
+    read: Callable[[FaceParams], Tensor],
+    names: Sequence[str],
+    subjects: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Give R² of every coefficient for several estimators.
+
+    Args:
+        answers: parameters by the estimator's name.
+        true: the truth, in the same order.
+        read: takes the (N,C) coefficients out of parameters.
+        names: of the C coefficients.
+        subjects: (N,) names of the people.
+
+    Returns:
+        One row per coefficient whose truth varies, its name as index; a column per estimator.
+    """
+    known = read(true)
+    columns = {
+        way: {n: one.value for n, one in coefficient_r2(read(p), known, names, subjects).items()}
+        for way, p in answers.items()
+    }
+    return pd.DataFrame(columns).dropna(how="all").rename_axis("mode")
+
+
+def landmark_table(
+    answers: Mapping[str, ArrayLike], true_px: ArrayLike, subjects: ArrayLike | None = None
+) -> dict[str, Interval]:
+    """Give the mean landmark error of several estimators, % of the eyes' distance.
+
+    Args:
+        answers: (N,68,2) by the estimator's name.
+        true_px: (N,68,2).
+        subjects: (N,) names of the people.
+    """
+    return {
+        way: mean_interval(landmark_errors_pct_iod(placed, true_px), subjects)
+        for way, placed in answers.items()
+    }

@@ -6,16 +6,20 @@ them smiling, tell whether the shape stays and the smile rises. Arrays in, numbe
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fer_lib.evaluation.face_parameters import ratio_of_sums
+from fer_lib.evaluation.face_parameters import mean_interval, ratio_of_sums
 from fer_lib.evaluation.intervals import (
     Interval,
     bootstrap_interval,
     bootstrap_sums,
     wilson_interval,
 )
+from fer_lib.faces.params import FaceParams
 
 _TAILS = (2.5, 97.5)
 
@@ -29,6 +33,45 @@ LONDON_POINTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }  # fmt: skip
 """Twelve points that the London Set's template of 189 and the 68 landmarks both have: positions in
 either list, of which the mean is taken."""
+
+
+def pair_metrics(
+    neutral: FaceParams,
+    smiling: FaceParams,
+    expression_names: Sequence[str],
+    landmarks_px: ArrayLike,
+    template_px: ArrayLike,
+) -> dict[str, Interval]:
+    """Score fits of the London Set's pairs by everything that is known of them.
+
+    Args:
+        neutral: P people without expression.
+        smiling: the same people in the same order.
+        expression_names: of the model.
+        landmarks_px: (P,68,2) of the neutral fits, crop pixels.
+        template_px: (P,189,2) hand-set points there; people without are left out of that error.
+
+    Returns:
+        Interval by metric; a rank-1 answer searches the neutral gallery for the smiling probe.
+    """
+    smile = [k for k, name in enumerate(expression_names) if name.startswith("mouthSmile")]
+    low, high = (p.expression[:, smile].mean(1).numpy() for p in (neutral, smiling))
+    errors = london_errors_pct_iod(landmarks_px, template_px).mean(1)
+    first, second = neutral.shape.numpy(), smiling.shape.numpy()
+    return {
+        "landmark_error_london_pct_iod": mean_interval(errors[np.isfinite(errors)]),
+        "beta_rank1_london_frac": identification_rank1(second, first),
+        "beta_rank1_cosine_london_frac": identification_rank1(second, first, cosine=True),
+        "beta_within_between_ratio": within_between_ratio(first, second),
+        "smile_rises_frac": pairs_rising(low, high),
+        "smile_auc_frac": paired_auc(low, high),
+    }
+
+
+def pair_table(scores: Mapping[str, Mapping[str, Interval]]) -> pd.DataFrame:
+    """List the scores of several ways, one row per way and metric, with interval and n."""
+    rows = [(way, metric, *one) for way, row in scores.items() for metric, one in row.items()]
+    return pd.DataFrame(rows, columns=["way", "metric", "value", "low", "high", "n"])
 
 
 def london_errors_pct_iod(

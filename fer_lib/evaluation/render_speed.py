@@ -33,7 +33,7 @@ def renders_per_s(
     Returns:
         Faces per second: median and range of the rounds.
     """
-    params = _random_faces(model, faces, generator).to(device)
+    params = random_faces(model, faces, generator).to(device)
     there = model.to(device)
 
     def work() -> float:
@@ -43,8 +43,14 @@ def renders_per_s(
     return speed(time_ways({"render": work}, faces), "render")
 
 
-def _random_faces(model: MorphableModel, faces: int, generator: torch.Generator) -> FaceParams:
-    """Mild subjects, expressions and poses under random light."""
+def random_faces(model: MorphableModel, faces: int, generator: torch.Generator) -> FaceParams:
+    """Draw mild subjects, expressions and poses under random light.
+
+    Args:
+        model: whose parameters.
+        faces: how many.
+        generator: source of randomness, on the CPU.
+    """
     draw = [len(model.shape_names), len(model.expression_names), 3, len(model.albedo_names)]
     shape, psi, pose, albedo = (torch.randn(faces, n, generator=generator) for n in draw)
     light = sample_light(generator, faces)

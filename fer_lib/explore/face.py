@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from fer_lib.explore.face_controls import (
-    MODELS,
     FaceStart,
     average_face,
     check_model,
@@ -26,6 +25,7 @@ from fer_lib.explore.face_controls import (
     transferred,
 )
 from fer_lib.explore.face_files import png, save_face, save_picture
+from fer_lib.faces.heads import HEADS
 from fer_lib.faces.morphable import MorphableModel
 from fer_lib.faces.operations import mirror, with_emotion
 from fer_lib.faces.params import FaceParams
@@ -77,7 +77,7 @@ class FaceExplorer(widgets.VBox):
         return moved_face(self._base, self._shown, values, self._model)
 
     def _make_controls(self, model: str) -> None:
-        self.model = widgets.Dropdown(options=list(MODELS), value=model, description="model")
+        self.model = widgets.Dropdown(options=list(HEADS), value=model, description="model")
         self.start = widgets.Dropdown(options=[AVERAGE], description="start")
         self.emotion = widgets.Dropdown(options=[OWN, *EMOTIONS], description="emotion")
         self.strength = widgets.FloatSlider(
@@ -136,7 +136,7 @@ class FaceExplorer(widgets.VBox):
         """Load a model and show its average face; one that cannot be loaded changes nothing."""
         before = self._model
         try:
-            self._model = MODELS[self.model.value]()
+            self._model = HEADS[self.model.value]()
         except Exception:
             if before is not None:
                 with self._silence():
@@ -262,7 +262,7 @@ def face_explorer(
 
     Args:
         starts: faces to start from and to transfer expressions between, by name.
-        model: which model first, a key of ``MODELS``.
+        model: which model first, a key of ``HEADS``.
         size: side of the pictures in pixels.
         folder: where pictures and parameters are written; ``results/face_explorer`` without.
         seed: of the random persons.
@@ -275,9 +275,9 @@ def face_explorer(
         fer_lib.assets.AssetError: the model cannot be had; ``model="embedded"`` needs no file.
     """
     for name, start in (starts or {}).items():
-        if start.model not in MODELS or len(start.params) != 1:
+        if start.model not in HEADS or len(start.params) != 1:
             raise ValueError(
-                f"expected one face of a model out of {list(MODELS)} for {name!r}, got "
+                f"expected one face of a model out of {list(HEADS)} for {name!r}, got "
                 f"{len(start.params)} of {start.model!r}"
             )
     return FaceExplorer(starts or {}, model, size, folder, seed)

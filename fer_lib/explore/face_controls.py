@@ -6,7 +6,7 @@ that is not touched, also where a fit lies outside a slider's range or between i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from fer_lib.faces.action_units import action_units, au_coefficients
-from fer_lib.faces.embedded import Groom, embedded_head, sample_albedo
+from fer_lib.faces.embedded import Groom, sample_albedo
 from fer_lib.faces.embedded import sample_shape as sample_embedded
 from fer_lib.faces.expression import clip_expression
-from fer_lib.faces.ict.head import ict_head
 from fer_lib.faces.ict.head import sample_shape as sample_ict
 from fer_lib.faces.light import ambient_directional
 from fer_lib.faces.morphable import MorphableModel
@@ -25,7 +24,6 @@ from fer_lib.faces.operations import transfer_expression
 from fer_lib.faces.params import CAMERA_COLUMNS, FaceParams
 from fer_lib.labels import AU_COLUMNS
 
-MODELS: dict[str, Callable[[], MorphableModel]] = {"ict": ict_head, "embedded": embedded_head}
 SHAPE_SLIDERS = 10
 _AU_NAMES = (
     "inner brow raiser", "outer brow raiser", "brow lowerer", "upper lid raiser", "cheek raiser",
@@ -48,7 +46,7 @@ class FaceStart(NamedTuple):
 
     Attributes:
         params: a batch of one.
-        model: name of its model, a key of ``MODELS``.
+        model: name of its model, a key of ``HEADS``.
         photo: ``(H, W, 3)`` uint8 RGB that it belongs to, if any.
         neutral: the same person without expression, if known; transfers are differences to it.
     """
@@ -230,7 +228,7 @@ def random_person(
 
     Args:
         params: a batch of one.
-        model: its model, one of ``MODELS``.
+        model: its model, one of ``HEADS``.
         generator: source of chance, on the CPU.
 
     Returns:

@@ -27,6 +27,7 @@ from fer_lib.networks.face_encoder import Encoding
 
 _CHUNK = 64
 _CERTAIN = 1e-4
+_COLOURING = PhotoConfig(steps=30, moving=("light", "albedo"), weight=300.0)
 
 
 class Proposer(Protocol):
@@ -48,10 +49,15 @@ class EstimateConfig:
         seal: whether closed lips are sealed.
     """
 
-    doubt: float = 4.0
+    doubt: float = 1.0
     fit: FitConfig = field(default_factory=lambda: FitConfig(iterations=6))
     photo: PhotoConfig = field(default_factory=lambda: PhotoConfig(weight=100.0, inflation=10.0))
     seal: bool = True
+
+
+ON_PHOTOGRAPHS = EstimateConfig()
+ON_RENDERS = EstimateConfig(photo=PhotoConfig(steps=60, weight=300.0, inflation=30.0))
+"""Drawn skin is known exactly, so pixels may count for more and longer than on photographs."""
 
 
 class Estimate(NamedTuple):
@@ -135,9 +141,7 @@ class FaceEstimator:
             beta, torch.full_like(beta, _CERTAIN), start.expression,
             torch.full_like(start.expression, 0.05), torch.zeros_like(start.expression),
         )  # fmt: skip
-        fit = fit_mesh(
-            self.model, self.correspondence, mesh, size, start, prior, self.config.fit
-        )
+        fit = fit_mesh(self.model, self.correspondence, mesh, size, start, prior, self.config.fit)
         good = torch.tensor([status == "ok" for status in fit.status])
         params = _where(good, fit.params, start).replace(shape=beta)
         if not (self.config.seal and good.any()):
@@ -176,9 +180,7 @@ class FaceEstimator:
                 self.model, params[part], images, mesh[part], self.correspondence, self.albedo,
                 None if prior is None else prior.take(part), self.config.photo, person,
             )  # fmt: skip
-            chosen = torch.zeros(len(params), dtype=torch.bool)
-            chosen[part] = True
-            params = _filled(params, refined.params, chosen)
+            params = _filled(params, refined.params, part)
         return params
 
 
@@ -201,10 +203,35 @@ def calibrated(
     return estimator.refit(params, beta, mesh, size)
 
 
+def coloured(
+    estimator: FaceEstimator, params: FaceParams, faces: Tensor, mesh: Tensor
+) -> FaceParams:
+    """Find skin and light of fitted faces, in the colours that the model itself is painted with.
+
+    Args:
+        estimator: whose albedo basis is the model's own paint (``painted_albedo``).
+        params: N fits; their geometry stays.
+        faces: (N,S,S,3) uint8 crops.
+        mesh: (N,478,3) crop pixels, all found.
+
+    Returns:
+        The faces with new albedo and light.
+    """
+    found = refine(
+        estimator.model, params, faces.permute(0, 3, 1, 2).float() / 255, mesh,
+        estimator.correspondence, estimator.albedo, config=_COLOURING,
+    )  # fmt: skip
+    return found.params.replace(albedo=found.albedo)
+
+
+def with_pixel_steps(config: EstimateConfig, steps: int) -> EstimateConfig:
+    """The same settings with another number of steps on the pixels; 0 leaves them out."""
+    return replace(config, photo=replace(config.photo, steps=steps))
+
+
 def without_photo(estimator: FaceEstimator) -> FaceEstimator:
     """The same estimator without steps on pixels."""
-    photo = replace(estimator.config.photo, steps=0)
-    return replace(estimator, config=replace(estimator.config, photo=photo))
+    return replace(estimator, config=with_pixel_steps(estimator.config, 0))
 
 
 def _parts(rows: Tensor, groups: Tensor | None) -> list[Tensor]:
@@ -224,7 +251,7 @@ def _parts(rows: Tensor, groups: Tensor | None) -> list[Tensor]:
 
 
 def _filled(params: FaceParams, some: FaceParams, chosen: Tensor) -> FaceParams:
-    """Put the rows of ``some`` in the places of ``chosen``."""
+    """Put the rows of ``some`` in the places of ``chosen``, positions or a mask."""
     tensors = {}
     for name in ("shape", "expression", "pose", "camera", "albedo", "light"):
         tensors[name] = getattr(params, name).clone()

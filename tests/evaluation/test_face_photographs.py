@@ -2,15 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 
 from fer_lib.evaluation.face_photographs import (
     LONDON_POINTS,
     identification_rank1,
     london_errors_pct_iod,
+    pair_metrics,
+    pair_table,
     paired_auc,
     pairs_rising,
     within_between_ratio,
 )
+from fer_lib.faces.params import FaceParams
 
 
 @pytest.fixture
@@ -72,3 +76,32 @@ def test_rising_pairs_and_area_under_the_curve(random):
     assert paired_auc(neutral, neutral + 1).value == pytest.approx((10 + 1.5) / 16)
     chance = paired_auc(random.normal(size=80), random.normal(size=80))
     assert chance.low < 0.5 < chance.high
+
+
+def test_steady_people_who_smile_score_perfectly(random):
+    count, names = 6, ("jawOpen", "mouthSmile_L", "mouthSmile_R")
+    hand = random.random((count, 189, 2)) * 100
+    marks = np.zeros((count, 68, 2))
+    for theirs, own in LONDON_POINTS.values():
+        marks[:, list(own)] = hand[:, list(theirs)].mean(1, keepdims=True)
+    hand[0] = np.nan
+    neutral = some_params(torch.from_numpy(random.normal(size=(count, 4))).float())
+    smiling = neutral.replace(expression=neutral.expression + torch.tensor([0.0, 0.5, 0.5]))
+    scores = pair_metrics(neutral, smiling, names, marks, hand)
+    assert scores["landmark_error_london_pct_iod"].n == count - 1
+    assert scores["landmark_error_london_pct_iod"].value < 1e-5
+    assert scores["beta_rank1_london_frac"].value == scores["smile_rises_frac"].value == 1
+    assert scores["beta_within_between_ratio"].value == 0
+    table = pair_table({"one": scores, "other": scores})
+    assert len(table) == 2 * len(scores)
+    swapped = pair_metrics(smiling, neutral, names, marks, hand)
+    assert swapped["smile_rises_frac"].value == 0
+
+
+def some_params(shape):
+    count = len(shape)
+    zeros = torch.zeros(count, 3)
+    return FaceParams(
+        shape, zeros, zeros, torch.ones(count, 3), zeros, torch.zeros(count, 9, 3),
+        "weak_perspective",
+    )  # fmt: skip

@@ -94,6 +94,9 @@ def fit_mesh(
     points = mesh_model(model, correspondence, mesh)
     prior = prior.take(good.to(mesh.device))
     state = start(points, seen, prior, None if init is None else init[good], config)
+    # Shared steps keep what differs at the start: people begin with the mean of their photographs.
+    shared = _mean_over_group(group)(state.beta)[group].to(state.beta)
+    state = replace(state, beta=shared)
     for step in range(config.iterations if len(good) else 0):
         state = _iterate(points, seen, prior, state, group, config, step)
     residual = residual_iod(points, seen, state, config) if len(good) else mesh.new_zeros(0)
