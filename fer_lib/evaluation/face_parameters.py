@@ -17,6 +17,7 @@ from torch import Tensor
 from fer_lib.evaluation.intervals import Interval, bootstrap_interval, bootstrap_sums
 from fer_lib.faces.morphable import MorphableModel
 from fer_lib.faces.params import FaceParams, rotation_matrix
+from fer_lib.training.face_points import project_landmarks
 
 _CHUNK = 64
 _TAILS = (2.5, 97.5)
@@ -188,6 +189,7 @@ def parameter_table(
     model: MorphableModel,
     subjects: ArrayLike | None = None,
     vertices: Tensor | None = None,
+    size: int | None = None,
 ) -> pd.DataFrame:
     """Compare several estimators on faces whose parameters are known.
 
@@ -197,6 +199,7 @@ def parameter_table(
         model: whose parameters they are.
         subjects: (N,) names of the people.
         vertices: positions of the vertices that count.
+        size: side of the crop in pixels; with it the 68 landmarks are compared too.
 
     Returns:
         One row per estimator and metric: ``estimator``, ``metric``, ``value``, ``low``, ``high``,
@@ -216,6 +219,9 @@ def parameter_table(
             ),
             "rotation_deg": rotation_errors_deg(params.pose, true.pose),
         }
+        if size is not None:
+            placed = (project_landmarks(one, model, size).numpy() for one in (params, true))
+            metrics["landmark_pct_iod"] = landmark_errors_pct_iod(*placed)
         rows += [(name, key, *mean_interval(errors, subjects)) for key, errors in metrics.items()]
     return pd.DataFrame(rows, columns=["estimator", "metric", "value", "low", "high", "n"])
 
@@ -247,17 +253,7 @@ def r2_table(
     return pd.DataFrame(columns).dropna(how="all").rename_axis("mode")
 
 
-def landmark_table(
-    answers: Mapping[str, ArrayLike], true_px: ArrayLike, subjects: ArrayLike | None = None
-) -> dict[str, Interval]:
-    """Give the mean landmark error of several estimators, % of the eyes' distance.
-
-    Args:
-        answers: (N,68,2) by the estimator's name.
-        true_px: (N,68,2).
-        subjects: (N,) names of the people.
-    """
-    return {
-        way: mean_interval(landmark_errors_pct_iod(placed, true_px), subjects)
-        for way, placed in answers.items()
-    }
+def metrics_of(table: pd.DataFrame, estimator: str) -> dict[str, Interval]:
+    """Take one estimator's metrics out of ``parameter_table``."""
+    rows = table[table["estimator"] == estimator]
+    return {row.metric: Interval(row.value, row.low, row.high, row.n) for row in rows.itertuples()}

@@ -12,7 +12,9 @@ from fer_lib.evaluation.face_parameters import (
     expression_errors_mm,
     landmark_errors_pct_iod,
     mean_interval,
+    metrics_of,
     parameter_table,
+    r2_table,
     rotation_errors_deg,
     shape_errors_mm,
 )
@@ -114,7 +116,12 @@ def test_the_table_holds_the_trivial_answer_beside_the_others(model, generator):
         torch.zeros(count, 1),
         sample_light(generator, count),
     )
-    table = parameter_table({"truth": true}, true, model).set_index(["estimator", "metric"])
+    table = parameter_table({"truth": true}, true, model)
+    assert set(metrics_of(table, "truth")) == {"shape_mm", "expression_mm", "rotation_deg"}
+    assert metrics_of(table, "truth")["shape_mm"].n == count
+    scores = r2_table({"truth": true}, true, lambda p: p.expression, ["a", "b", "c"])
+    assert scores["truth"].to_dict() == {"a": 1, "b": 1, "c": 1}
+    table = table.set_index(["estimator", "metric"])
     assert table.loc["truth", "value"].max() < 1e-3
     assert (table.loc["mean face, neutral", "value"] > 0.1).all()
     assert set(table["n"]) == {count}
