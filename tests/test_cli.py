@@ -142,10 +142,14 @@ def test_report_takes_the_notebooks_it_is_given(quick_kernel):
     assert [run.notebook for run in reversed(runs.every())] == ["01_preprocess", "05_count_things"]
 
 
-def test_a_notebook_about_drawn_faces_is_left_out_for_photographs(quick_kernel):
-    given = ["report", "--notebooks", "05", "01", "--root", ""]
+def test_a_notebook_about_drawn_faces_is_left_out_for_photographs(quick_kernel, place):
+    source = 'from fer_lib import runs\nrun = runs.start("06_draw", {"width": WIDTH})'
+    write_notebook(place / "notebooks", "06_draw", source, parameters="WIDTH: int = 4")
+    given = ["report", "--notebooks", "06", "01", "--root", ""]
     assert cli.main([*given, "--source", "photographs"]) == 0
     assert [run.notebook for run in runs.every()] == ["01_preprocess"]
+    assert cli.main([*given, "--source", "synthetic"]) == 0
+    assert "06_draw" in {run.notebook for run in runs.every()}
 
 
 def test_a_failure_stops_the_chain_and_the_page_is_written(place, monkeypatch, capsys):
