@@ -75,6 +75,11 @@ class Estimate(NamedTuple):
     params: FaceParams
     status: tuple[str, ...]
 
+    @property
+    def good(self) -> Tensor:
+        """(N,) bool, which faces were fitted."""
+        return torch.tensor([status == "ok" for status in self.status])
+
 
 @dataclass(frozen=True)
 class FaceEstimator:
@@ -113,16 +118,13 @@ class FaceEstimator:
         fit = fit_mesh(
             self.model, self.correspondence, mesh, size, guess, prior, settings.fit, groups
         )
-        good = torch.tensor([status == "ok" for status in fit.status])
+        good = fit.good
         guess = fit.params if guess is None else guess
         fitted = _where(good, fit.params, guess)
         params = fitted
         if settings.photo.steps and good.any():
             params = self._on_pixels(fitted, faces, mesh, prior, good, groups)
-        if settings.seal and good.any():
-            sealed = seal_lips(self.model, params[good], mesh[good], size)
-            params = _filled(params, sealed, good)
-        return Estimate(guess, fitted, params, fit.status)
+        return Estimate(guess, fitted, self._sealed(params, mesh, good, size), fit.status)
 
     def refit(self, params: FaceParams, beta: Tensor, mesh: Tensor, size: int) -> FaceParams:
         """Fit pose and ψ anew around a given β.
@@ -142,8 +144,10 @@ class FaceEstimator:
             torch.full_like(start.expression, 0.05), torch.zeros_like(start.expression),
         )  # fmt: skip
         fit = fit_mesh(self.model, self.correspondence, mesh, size, start, prior, self.config.fit)
-        good = torch.tensor([status == "ok" for status in fit.status])
-        params = _where(good, fit.params, start).replace(shape=beta)
+        params = _where(fit.good, fit.params, start).replace(shape=beta)
+        return self._sealed(params, mesh, fit.good, size)
+
+    def _sealed(self, params: FaceParams, mesh: Tensor, good: Tensor, size: int) -> FaceParams:
         if not (self.config.seal and good.any()):
             return params
         return _filled(params, seal_lips(self.model, params[good], mesh[good], size), good)

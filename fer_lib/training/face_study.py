@@ -132,10 +132,10 @@ def photograph_set(
     Returns:
         The set, its crops shrunk to that side and kept in memory.
     """
-    good = np.array([status == "ok" for status in estimate.status])
-    fits = estimate.params[torch.from_numpy(good)]
-    full = FaceSet.of(store, faces.rows[good], spec, _FITTED, params=fits)
-    crops = faces.crops[torch.from_numpy(good)].permute(0, 3, 1, 2).float() / 255
+    good = estimate.good
+    fits = estimate.params[good]
+    full = FaceSet.of(store, faces.rows[good.numpy()], spec, _FITTED, params=fits)
+    crops = faces.crops[good].permute(0, 3, 1, 2).float() / 255
     points = {
         "landmarks_px": resize_points(full.truth.landmarks_px, store.size, size),
         "mesh": torch.cat(
@@ -250,7 +250,7 @@ def learn_colours(estimator: FaceEstimator, store: Store, seed: int = 0) -> Albe
     """Learn a luminance basis of skin from training people of photographs, one each."""
     faces = _training_people(store, several=False, limit=_COLOUR_FACES, seed=seed)
     estimate = without_photo(estimator).estimate(faces.crops, faces.mesh, faces.scores)
-    good = torch.tensor([status == "ok" for status in estimate.status])
+    good = estimate.good
     images = faces.crops[good].permute(0, 3, 1, 2).float() / 255
     return learn_albedo(
         estimator.model, estimate.params[good], images, store.card["source"],
@@ -281,7 +281,7 @@ def fit_people(
 
 def learn_leak(faces: Faces, estimate: Estimate) -> Calibration:
     """Learn how expressions leak into β from separate fits of the same people."""
-    good = torch.tensor([status == "ok" for status in estimate.status])
+    good = estimate.good
     params = estimate.params[good]
     return learn_calibration(params.shape, params.expression, faces.people[good])
 

@@ -119,6 +119,11 @@ class Fit:
     residual_pct_iod: Tensor
     status: tuple[str, ...]
 
+    @property
+    def good(self) -> Tensor:
+        """(B,) bool, which faces were fitted."""
+        return torch.tensor([status == "ok" for status in self.status])
+
 
 class Points(NamedTuple):
     """Linear model of the K mesh points as the mesh sees them, origin at the pivot.
