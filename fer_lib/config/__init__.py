@@ -1,0 +1,50 @@
+"""Settings, one frozen dataclass per notebook: types and values are checked when they are made."""
+
+from fer_lib.config.base import PRECISIONS, SOURCES, Config, resolve_device
+from fer_lib.config.evaluation import BenchmarkConfig, ConfusionConfig, JudgeConfig
+from fer_lib.config.training import (
+    AFFINITIES,
+    BACKBONES,
+    BALANCES,
+    HEADS,
+    LANDMARKS,
+    MARGINS,
+    MODELS,
+    RGB_FEATURES,
+    RGB_TRAININGS,
+    RIVALS,
+    WEIGHTINGS,
+    FaceEncoderConfig,
+    FusionConfig,
+    HseTrainConfig,
+    PreprocessConfig,
+    StudyConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AFFINITIES",
+    "BACKBONES",
+    "BALANCES",
+    "HEADS",
+    "LANDMARKS",
+    "MARGINS",
+    "MODELS",
+    "PRECISIONS",
+    "RGB_FEATURES",
+    "RGB_TRAININGS",
+    "RIVALS",
+    "SOURCES",
+    "WEIGHTINGS",
+    "BenchmarkConfig",
+    "Config",
+    "ConfusionConfig",
+    "FaceEncoderConfig",
+    "FusionConfig",
+    "HseTrainConfig",
+    "JudgeConfig",
+    "PreprocessConfig",
+    "StudyConfig",
+    "TrainConfig",
+    "resolve_device",
+]
