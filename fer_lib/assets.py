@@ -1,4 +1,4 @@
-"""Everything that is downloaded, in one registry: where from, which bytes, under which licence.
+"""Everything that is downloaded, by one registry: where from, which bytes, under which licence.
 
 Nothing else in the project opens a connection. A file is written beside its place, checked, and
 renamed; what cannot be had is a sentence that says what to do by hand.
@@ -11,10 +11,10 @@ import json
 import tarfile
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
 from fer_lib import paths
+from fer_lib.asset_entries import ENTRIES, Asset
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
@@ -25,72 +25,7 @@ class AssetError(RuntimeError):
     """An asset cannot be had, or its bytes are not the expected ones."""
 
 
-@dataclass(frozen=True)
-class Asset:
-    """One downloadable file.
-
-    Attributes:
-        name: key in the registry.
-        url: where it is, at a pinned version.
-        filename: its name under ``data/raw``.
-        sha256: hex digest of the file; empty where the host makes archives on demand, so that only
-            the commit in the URL is pinned: then the first download's digest is recorded and every
-            later check holds against that.
-        licence: what its owners allow.
-        note: what it is, and what to do when it cannot be downloaded.
-        copies: names and digests of other archives with the same content; one that lies under
-            ``data/raw`` or among the shared assets is taken instead of a download.
-    """
-
-    name: str
-    url: str
-    filename: str
-    sha256: str
-    licence: str
-    note: str
-    copies: tuple[tuple[str, str], ...] = ()
-
-
-_FACIAL_EXPRESSIONS_COMMIT = "5bb08c2b32930d15df06dcb147ecadb8c3f7e556"
-_ICT_COMMIT = "f85fe699bc230514aec864808c36573404b3f480"
-
-_REGISTRY = {
-    asset.name: asset
-    for asset in (
-        Asset(
-            name="facial_expressions",
-            url="https://github.com/muxspace/facial_expressions/archive/"
-            f"{_FACIAL_EXPRESSIONS_COMMIT}.tar.gz",
-            filename="facial_expressions.tar.gz",
-            sha256="",
-            licence="Apache-2.0 (repository); the press photographs have no known licence",
-            note="about 13,700 labelled photographs; unpack it and pass the folder as ROOT",
-        ),
-        Asset(
-            name="face_landmarker",
-            url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
-            "float16/1/face_landmarker.task",
-            filename="face_landmarker.task",
-            sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
-            licence="Apache-2.0 (Google MediaPipe)",
-            note="face detector, 478-point mesh and 52 expression scores, read by faces/mesh",
-        ),
-        Asset(
-            name="ict",
-            url=f"https://github.com/ICT-VGL/ICT-FaceKit/archive/{_ICT_COMMIT}.tar.gz",
-            filename="ICT-FaceKit.tar.gz",
-            sha256="",
-            licence="MIT (USC Institute for Creative Technologies)",
-            note="morphable face: 100 identities, 53 expressions; read by faces/ict, not unpacked",
-            copies=(
-                (
-                    "ICT-FaceKit-master.tar.xz",
-                    "7bc6350602f2c7b47d89075a1ab0a9f3b12b5e8281c1d939fe870b58408ff4ac",
-                ),
-            ),
-        ),
-    )
-}
+_REGISTRY = {asset.name: asset for asset in ENTRIES}
 
 
 def registry() -> dict[str, Asset]:
@@ -109,7 +44,8 @@ def get(name: str) -> Path:
         have it.
 
     Raises:
-        AssetError: the name is unknown, the download fails, or the bytes are not the expected ones.
+        AssetError: the name is unknown, the file is none to download, the download fails, or the
+            bytes are not the expected ones.
     """
     asset = _find(name)
     path = _local(asset)
@@ -117,6 +53,18 @@ def get(name: str) -> Path:
         _download(asset, path)
     _check(asset, path)
     return path
+
+
+def require(name: str) -> Path:
+    """Give an asset's local file as ``get``, but never download it.
+
+    Raises:
+        AssetError: the name is unknown, the file is not here, or its bytes are not the expected
+            ones.
+    """
+    if not verify(name):
+        raise AssetError(_missing(_find(name)))
+    return _local(_find(name))
 
 
 def verify(name: str) -> bool:
@@ -170,14 +118,30 @@ def _local(asset: Asset) -> Path:
     """Where the asset or a copy of it is, else where it would be downloaded to."""
     raw, shared = paths.data_dir() / "raw", paths.shared_dir()
     path = raw / asset.filename
-    pinned = [name for name, digest in ((asset.filename, asset.sha256), *asset.copies) if digest]
+    known = (*asset.copies, (asset.filename, asset.sha256))
+    pinned = [name for name, digest in known if digest]
     found = [raw / name for name in (asset.filename, *pinned)]
     for name in pinned if shared else ():
         found += sorted((shared / "assets").rglob(name))
     return next((place for place in found if place.is_file()), path)
 
 
+def _missing(asset: Asset) -> str:
+    place = paths.data_dir() / "raw" / asset.filename
+    if asset.converted:
+        return (
+            f"expected {asset.name} at {place}, it is not here; it is no download but converted "
+            f"from {asset.url} ({asset.note})"
+        )
+    return (
+        f"expected {asset.name}, it is not here; fetch it by `fer assets get {asset.name}`, or "
+        f"fetch {asset.url} elsewhere and put it at {place}"
+    )
+
+
 def _download(asset: Asset, path: Path) -> None:
+    if asset.converted:
+        raise AssetError(_missing(asset))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     try:

@@ -1,12 +1,15 @@
 import dataclasses
 import hashlib
 import io
+import json
+import re
 import tarfile
 import urllib.error
+from pathlib import Path
 
 import pytest
 
-from fer_lib import assets
+from fer_lib import asset_entries, assets
 
 
 @pytest.fixture
@@ -31,8 +34,45 @@ def test_every_asset_is_pinned_and_licensed():
         assert asset.licence
         assert asset.note
         assert asset.url.startswith("https://")
-        assert asset.sha256 or any(len(part) == 40 for part in
-                                   asset.url.replace(".tar.gz", "").split("/"))
+        pinned = re.search(r"/[0-9a-f]{40}[./]|/releases/download/v", asset.url)
+        assert re.fullmatch("[0-9a-f]{64}", asset.sha256) or (pinned and not asset.converted)
+    assert len(assets.registry()) == len(asset_entries.ENTRIES)
+    for net in ("alex", "vgg", "squeeze"):
+        # torchvision's names carry the first digits of the digest.
+        asset = assets.registry()[f"lpips_{net}"]
+        assert f"-{asset.sha256[:8]}.pth" in asset.filename
+
+
+def test_what_lies_among_the_shared_assets_is_found_with_its_digest(shared, served):
+    requests = served(b"from the network")
+    manifest = json.loads((shared / "assets" / "MANIFEST.json").read_text())
+    lying = {Path(entry["file"]).name: shared / entry["file"] for entry in manifest}
+    found = set()
+    for name, asset in assets.registry().items():
+        pinned = [*(copy for copy, _ in asset.copies), asset.filename]
+        there = [lying[file] for file in pinned if file in lying and lying[file].is_file()]
+        if there:
+            assert assets.get(name) == assets.require(name) == there[0]
+            found.add(name)
+    assert {"mobilefacenet", "mini_xception", "faceapi", "squeezenet1_1_mit"} <= found
+    assert requests == []
+
+
+def test_what_is_required_is_never_downloaded(served, workplace):
+    requests = served(b"archive")
+    with pytest.raises(assets.AssetError, match=r"`fer assets get facial_expressions`.*put it at"):
+        assets.require("facial_expressions")
+    assert requests == []
+    assert assets.get("facial_expressions") == assets.require("facial_expressions")
+
+
+def test_a_converted_file_is_no_download(served, monkeypatch):
+    requests = served(b"the file before it was converted")
+    monkeypatch.delenv("FER_SHARED", raising=False)
+    for ask in (assets.get, assets.require):
+        with pytest.raises(assets.AssetError, match=r"converted from https://.*BGR and mean"):
+            ask("squeezenet1_1_mit")
+    assert requests == []
 
 
 def test_a_download_is_kept_and_checked_against_its_first_digest(served):
