@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from fer_lib.unpickler import Global, Rebuilds, unpickle
+from fer_lib.unpickler import Global, Permits, Rebuilds, unpickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_DIMENSIONS = 64
@@ -41,11 +41,12 @@ _ZIP_ERRORS = (
 _TYPES = {str(kind).split(".")[1]: kind for kind in (*_STORAGES.values(), *_LATE_TYPES)}
 
 
-def read_torch_file(path: Path) -> object:
+def read_torch_file(path: Path, permits: Permits | None = None) -> object:
     """Read what ``torch.save`` wrote, as data.
 
     Args:
         path: a file of either format.
+        permits: as in `unpickler.unpickle`.
 
     Returns:
         As `unpickler.unpickle`, with detached tensors on the CPU.
@@ -57,32 +58,32 @@ def read_torch_file(path: Path) -> object:
     with path.open("rb") as file:
         start = file.read(2)
         if start == b"PK":
-            return _read_zip(file, path.stat().st_size)
+            return _read_zip(file, path.stat().st_size, permits)
         if start[:1] != b"\x80":
             raise ValueError("it starts neither as a zip nor as a pickle")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-            return _read_stream(stream)
+            return _read_stream(stream, permits)
 
 
-def _read_zip(file: BinaryIO, length: int) -> object:
+def _read_zip(file: BinaryIO, length: int, permits: Permits | None) -> object:
     with _zip_errors():
         archive = _Archive(zipfile.ZipFile(file), length)
     if archive.holds("byteorder") and archive.read("byteorder") != b"little":
         raise ValueError("its numbers are big-endian")
-    return unpickle(io.BytesIO(archive.read("data.pkl")), _REBUILDS, archive.storage)
+    return unpickle(io.BytesIO(archive.read("data.pkl")), _REBUILDS, archive.storage, permits)
 
 
-def _read_stream(stream: mmap.mmap) -> object:
+def _read_stream(stream: mmap.mmap, permits: Permits | None) -> object:
     """Read pickles one after another (magic, version, system, object, keys), then the storages."""
-    if unpickle(stream) != _MAGIC:
+    if unpickle(stream, permits=permits) != _MAGIC:
         raise ValueError("it is a pickle, but none of torch")
-    unpickle(stream)
-    system = unpickle(stream)
+    unpickle(stream, permits=permits)
+    system = unpickle(stream, permits=permits)
     if not isinstance(system, Mapping) or system.get("little_endian") is not True:
         raise ValueError("its numbers are not said to be little-endian")
     storages = _StreamStorages(len(stream))
-    value = unpickle(stream, _REBUILDS, storages.storage)
-    storages.fill(unpickle(stream), stream)
+    value = unpickle(stream, _REBUILDS, storages.storage, permits)
+    storages.fill(unpickle(stream, permits=permits), stream)
     return value
 
 
@@ -104,6 +105,10 @@ class _Archive:
         if packed or sum(entry.file_size for entry in entries) > length:
             raise ValueError("its zip is packed, or unpacks to more than its length")
         self._names = {entry.filename for entry in entries}
+        # Nothing is unpacked to disk, but a file of torch has no such names.
+        astray = [name for name in self._names if name[:1] == "/" or ".." in name.split("/")]
+        if astray:
+            raise ValueError(f"its zip holds a name that leads out of it: {astray[0]!r:.60}")
         roots = [name.split("/")[0] for name in self._names if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise ValueError("it is a zip without a data.pkl")

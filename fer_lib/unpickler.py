@@ -50,12 +50,14 @@ class Record:
 
 
 Rebuilds = Mapping[Global, Callable[..., object]]
+Permits = Callable[[Global], bool]
 
 
 def unpickle(
     stream: BinaryIO,
     rebuilds: Rebuilds | None = None,
     persistent: Callable[[object], object] | None = None,
+    permits: Permits | None = None,
 ) -> object:
     """Read one pickle of protocol 2 or later, and leave the stream behind its end.
 
@@ -64,6 +66,7 @@ def unpickle(
         rebuilds: own functions for names that may be called; they get the pickle's arguments and
             raise ValueError or TypeError when they cannot use them.
         persistent: gives the object that a persistent id stands for.
+        permits: says whether a name may occur at all; None lets every name through, as a record.
 
     Returns:
         Nested dicts (ordered dicts too), lists, tuples, sets, scalars, strings, `Global`, `Record`
@@ -72,12 +75,17 @@ def unpickle(
     Raises:
         ValueError: no pickle, cut short, or one that holds what is not read here.
     """
-    return _Machine({**_CONTAINERS, **(rebuilds or {})}, persistent).run(stream)
+    return _Machine({**_CONTAINERS, **(rebuilds or {})}, persistent, permits).run(stream)
 
 
 class _Machine:
-    def __init__(self, rebuilds: Rebuilds, persistent: Callable[[object], object] | None) -> None:
-        self.rebuilds, self.persistent = rebuilds, persistent
+    def __init__(
+        self,
+        rebuilds: Rebuilds,
+        persistent: Callable[[object], object] | None,
+        permits: Permits | None,
+    ) -> None:
+        self.rebuilds, self.persistent, self.permits = rebuilds, persistent, permits
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
@@ -132,7 +140,10 @@ class _Machine:
             name, module = self.pop(str), self.pop(str)
         else:
             module, name = text.split(" ", 1)
-        self.push(Global(module, name))
+        wanted = Global(module, name)
+        if self.permits is not None and not self.permits(wanted):
+            raise ValueError(f"the pickle wants to import {f'{module}.{name}':.80}")
+        self.push(wanted)
 
     def append(self, values: list[object]) -> None:
         target = self.top(list, Record)

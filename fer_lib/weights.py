@@ -18,11 +18,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fer_lib.torch_files import read_torch_file
-from fer_lib.unpickler import Record
+from fer_lib.unpickler import Global, Permits, Record
 
 _CONFIG_KEY = "config"
 _MAX_DEPTH = 100
 _MAX_PARTS = 100_000
+_PERMITTED_MODULES = ("timm.", "torch.nn.modules.")
+_PERMITTED = {
+    "collections": ("OrderedDict",),
+    "builtins": ("set",),
+    "__builtin__": ("set",),
+    "torch": ("FloatStorage", "HalfStorage", "LongStorage", "Size"),
+    "torch._utils": ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"),
+}
 
 
 def save_network(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Path:
@@ -65,9 +73,19 @@ def load_network(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"expected a safetensors file, got {path.name}: {error}") from error
+    return state, _config_of(metadata, path.name)
+
+
+def _config_of(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
     if _CONFIG_KEY not in metadata:
-        raise ValueError(f"expected a checkpoint with its config inside, {path.name} has none")
-    return state, json.loads(metadata[_CONFIG_KEY])
+        raise ValueError(f"expected a checkpoint with its config inside, {name} has none")
+    try:
+        config = json.loads(metadata[_CONFIG_KEY])
+    except ValueError as error:
+        raise ValueError(f"expected a config in JSON in {name}, got none: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"expected a config of named values in {name}, got another JSON")
+    return config
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -80,7 +98,7 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_torch_pickle(path: Path) -> object:
+def read_torch_pickle(path: Path, permits: Permits | None = None) -> object:
     """Read a foreign checkpoint (``.pth``, ``.pt``) without running anything of it.
 
     Both formats of ``torch.save`` are read, state dicts as well as whole pickled modules, whatever
@@ -88,6 +106,8 @@ def read_torch_pickle(path: Path) -> object:
 
     Args:
         path: a file that ``torch.save`` wrote.
+        permits: says whether the file may name a class or function at all; the first one that may
+            not refuses the file. None lets every name through, inert.
 
     Returns:
         Nested dicts (ordered dicts too), lists, tuples and sets of tensors (on the CPU, detached),
@@ -96,14 +116,21 @@ def read_torch_pickle(path: Path) -> object:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no such file, is cut short, or holds what is not read here.
+        ValueError: the file is no such file, is cut short, holds what is not read here, or names
+            what is not permitted.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a checkpoint at {path}, found none; download it first")
     try:
-        return read_torch_file(path)
+        return read_torch_file(path, permits)
     except ValueError as error:
         raise ValueError(f"expected a file of torch.save, got {path.name}: {error}") from error
+
+
+def is_part_of_a_network(name: Global) -> bool:
+    """Say whether the file of a network of torch or timm may name something: for ``permits``."""
+    known = name.name in _PERMITTED.get(name.module, ())
+    return known or name.module.startswith(_PERMITTED_MODULES)
 
 
 def state_dict_of(value: object) -> dict[str, Tensor]:

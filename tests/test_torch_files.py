@@ -91,8 +91,12 @@ def test_every_type_of_number(tmp_path, form, kind):
 @pytest.mark.parametrize("form", FORMATS)
 def test_views_share_storage_and_parameters_are_detached(tmp_path, form):
     base = torch.arange(12.0)
-    content = {"base": base, "part": base[3:9].view(2, 3), "p": torch.nn.Parameter(torch.ones(2)),
-               "size": torch.Size([4, 5])}
+    content = {
+        "base": base,
+        "part": base[3:9].view(2, 3),
+        "p": torch.nn.Parameter(torch.ones(2)),
+        "size": torch.Size([4, 5]),
+    }
     found = read_torch_file(saved(content, tmp_path / "v.pt", form))
     same(found["part"], content["part"])
     found["base"].zero_()
@@ -282,6 +286,8 @@ def test_what_is_no_file_of_torch_is_refused(tmp_path):
         ({"data.pkl": b""}, "without a data.pkl"), ({"a/b/data.pkl": b""}, "lacks"),
         ({"a/data.pkl": b"", "b/data.pkl": b""}, "without a"), ({"a/data.pkl": b""}, "exhausted"),
         ({"a/data.pkl": b"N.", "a/byteorder": b"big"}, "big-endian"),
+        ({"../data.pkl": b"N."}, "leads out"), ({"/a/data.pkl": b"N."}, "leads out"),
+        ({"a/data.pkl": b"N.", "a/../../b": b""}, "leads out of it: 'a/../../b'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             read_torch_file(zip_of(tmp_path / "zip", records))
@@ -302,8 +308,11 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, form):
 @settings(deadline=None, max_examples=120)
 def test_any_damage_is_a_value_error_or_does_not_matter(tmp_path_factory, form, data):
     whole = io.BytesIO()
-    torch.save({"a": torch.ones(3), "m": torch.nn.Linear(2, 1)}, whole,
-               _use_new_zipfile_serialization=FORMATS[form])
+    torch.save(
+        {"a": torch.ones(3), "m": torch.nn.Linear(2, 1)},
+        whole,
+        _use_new_zipfile_serialization=FORMATS[form],
+    )
     content = bytearray(whole.getvalue())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

@@ -13,14 +13,22 @@ from hypothesis import strategies as st
 from fer_lib.unpickler import Global, Record, unpickle
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
 )
 KEYS = st.one_of(st.text(), st.integers(), st.tuples(st.integers(), st.text()))
 DATA = st.recursive(
     st.one_of(SCALARS, st.sets(KEYS)),
     lambda inner: st.one_of(
-        st.lists(inner), st.dictionaries(KEYS, inner), st.tuples(inner), st.tuples(inner, inner),
-        st.tuples(inner, inner, inner), st.lists(inner).map(tuple),
+        st.lists(inner),
+        st.dictionaries(KEYS, inner),
+        st.tuples(inner),
+        st.tuples(inner, inner),
+        st.tuples(inner, inner, inner),
+        st.lists(inner).map(tuple),
         st.dictionaries(KEYS, inner).map(OrderedDict),
     ),
     max_leaves=20,
@@ -86,8 +94,9 @@ def test_objects_become_records_of_what_the_pickle_says(protocol):
     assert all(type(part) is Record for part in found)
     assert found[0].maker == Global(__name__, "Sensor")
     assert found[0].state["gain"] == 2.5
-    assert found[0].state["when"].maker == Global("builtins" if protocol > 2 else "__builtin__",
-                                                  "complex")
+    assert found[0].state["when"].maker == Global(
+        "builtins" if protocol > 2 else "__builtin__", "complex"
+    )
     assert found[0].state["when"].arguments == (1.0, 2.0)
     assert found[1].elements == [1, 2]
     assert found[2].entries == {"a": 3}

@@ -30,9 +30,12 @@ def test_the_hash_depends_on_names_values_types_and_shapes_not_on_order():
     state = {"a": torch.arange(4.0), "b": torch.ones(2)}
     known = weights.state_hash(state)
     assert weights.state_hash(dict(reversed(state.items()))) == known
-    for other in ({"a": state["a"] + 1e-6, "b": state["b"]}, {"a": state["a"], "c": state["b"]},
-                  {"a": state["a"].reshape(2, 2), "b": state["b"]},
-                  {"a": state["a"].half(), "b": state["b"]}):
+    for other in (
+        {"a": state["a"] + 1e-6, "b": state["b"]},
+        {"a": state["a"], "c": state["b"]},
+        {"a": state["a"].reshape(2, 2), "b": state["b"]},
+        {"a": state["a"].half(), "b": state["b"]},
+    ):
         assert weights.state_hash(other) != known
 
 
@@ -131,8 +134,12 @@ def test_modules_that_are_none_or_have_no_end_are_refused():
     for module in (endless, wide):
         with pytest.raises(ValueError, match="no end"):
             weights.state_dict_of(module)
-    for module in (Record("x"), record_of(modules={"a": Record("x")}), record_of(modules={"a": 3}),
-                   Record("x", state={"_parameters": {}})):
+    for module in (
+        Record("x"),
+        record_of(modules={"a": Record("x")}),
+        record_of(modules={"a": 3}),
+        Record("x", state={"_parameters": {}}),
+    ):
         with pytest.raises(ValueError, match="expected a module of torch"):
             weights.state_dict_of(module)
     with pytest.raises(ValueError, match="other things under 'w'"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from fer_lib.labels import EMOTIONS, emotion_order, permutation
 from fer_lib.networks.arm import SharingAffinity, affinity_policy
 from fer_lib.networks.branches import LandmarkArm, RgbArm
+from fer_lib.networks.state_fit import check_state
 from fer_lib.weights import read_torch_pickle, state_dict_of
 
 ARM_EMOTIONS: tuple[str, ...] = tuple(name for name in EMOTIONS if name in emotion_order("rafdb"))
@@ -28,7 +29,6 @@ _RELEASED_PREFIXES = {
 }
 # The released module keeps no mean over batches: see calibrate_affinity.
 _NOT_RELEASED = ("arm.affinity_mean", "arm.affinity_batches")
-_NAMES_SHOWN = 6
 
 
 def load_arm_checkpoint(path: Path, affinity: SharingAffinity = SharingAffinity.RUNNING) -> RgbArm:
@@ -60,7 +60,7 @@ def load_arm_checkpoint(path: Path, affinity: SharingAffinity = SharingAffinity.
     except ValueError as error:
         raise ValueError(f"cannot use {_RELEASED_MODEL} of {path.name}: {error}") from error
     network = RgbArm(len(ARM_EMOTIONS), affinity=affinity)
-    _check(released, _released_shapes(network), path.name)
+    check_state(released, _released_state(network), path.name, "the released ARM")
     network.load_state_dict(_renamed(released, network))
     return network.eval()
 
@@ -117,31 +117,9 @@ def _released_name(name: str) -> str:
     return name
 
 
-def _released_shapes(network: RgbArm) -> dict[str, tuple[int, ...]]:
+def _released_state(network: RgbArm) -> dict[str, Tensor]:
     state = network.state_dict()
-    return {_released_name(n): tuple(t.shape) for n, t in state.items() if n not in _NOT_RELEASED}
-
-
-def _check(released: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], file: str) -> None:
-    reshaped = [
-        f"{name} {tuple(released[name].shape)} instead of {shape}"
-        for name, shape in wanted.items()
-        if name in released and tuple(released[name].shape) != shape
-    ]
-    faults = {
-        "missing": [name for name in wanted if name not in released],
-        "not expected": [name for name in released if name not in wanted],
-        "of another shape": reshaped,
-        "not finite": [n for n, tensor in released.items() if not tensor.float().isfinite().all()],
-    }
-    found = "; ".join(f"{fault}: {_listed(names)}" for fault, names in faults.items() if names)
-    if found:
-        raise ValueError(f"expected the tensors of the released ARM in {file}, got {found}")
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(f"{name:.90}" for name in names[:_NAMES_SHOWN]) + more
+    return {_released_name(n): tensor for n, tensor in state.items() if n not in _NOT_RELEASED}
 
 
 def _renamed(released: dict[str, Tensor], network: RgbArm) -> dict[str, Tensor]:

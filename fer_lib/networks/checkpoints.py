@@ -11,8 +11,13 @@ from torch import nn
 
 from fer_lib.labels import canonical_emotion
 from fer_lib.networks.branches import RgbArm
+from fer_lib.networks.emotion_net import EmotionNet
 from fer_lib.networks.landmark_fusion import LandmarkFusion, build
+from fer_lib.networks.state_fit import check_state
 from fer_lib.weights import load_network, save_network, state_hash
+
+_PARTS = ("stores", "subjects", "networks")
+_LISTS = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,20 @@ class Lineage:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Sequence[str]]) -> Self:
-        """Read what ``as_json`` gave."""
-        return cls(*(frozenset(data.get(name, ())) for name in ("stores", "subjects", "networks")))
+        """Read what ``as_json`` gave.
+
+        Raises:
+            ValueError: it is of another form, so that it would say nothing of whom it should name.
+        """
+        parts = [data.get(name, []) for name in _PARTS] if isinstance(data, Mapping) else [None]
+        for part in parts:
+            if not isinstance(part, _LISTS) or not all(isinstance(name, str) for name in part):
+                raise ValueError(f"expected a lineage of lists of names, got {data!r:.60}")
+        return cls(*map(frozenset, parts))
 
     def as_json(self) -> dict[str, list[str]]:
         """Give the lineage as sorted lists."""
-        return {name: sorted(getattr(self, name)) for name in ("stores", "subjects", "networks")}
+        return {name: sorted(getattr(self, name)) for name in _PARTS}
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class Recogniser:
         recorded_sha256: hash of its weights as written when it was saved.
     """
 
-    network: RgbArm | LandmarkFusion
+    network: RgbArm | LandmarkFusion | EmotionNet
     emotions: tuple[str, ...]
     lineage: Lineage
     recorded_sha256: str
@@ -75,8 +88,8 @@ def save_recogniser(
 
     Args:
         path: the safetensors file to write.
-        network: has a ``config`` from which ``build`` makes it again.
-        emotions: class names in the order of its logits.
+        network: has a ``config`` from which it is made again.
+        emotions: class names in the order of its logits; none of an identity embedder.
         lineage: what it has been in touch with.
 
     Returns:
@@ -105,11 +118,19 @@ def load_recogniser(path: Path) -> Recogniser:
     missing = {"architecture", "emotions", "lineage", "weights_sha256"} - set(config)
     if missing:
         raise ValueError(f"expected a recogniser in {path.name}, its config lacks {missing}")
-    network = build(config["architecture"])
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"expected weights that fit the config of {path.name}: {error}") from error
+        network = _made(dict(config["architecture"]))
+    except (TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(f"expected a network's config in {path.name}, got {error}") from error
+    check_state(state, network.state_dict(), path.name, "the network")
+    network.load_state_dict(state)
     emotions = tuple(canonical_emotion(name) for name in config["emotions"])
     lineage = Lineage.from_json(config["lineage"])
     return Recogniser(network.eval(), emotions, lineage, config["weights_sha256"])
+
+
+def _made(options: dict[str, Any]) -> nn.Module:
+    if options.get("network") != "emotion_net":
+        return build(options)
+    del options["network"]
+    return EmotionNet(**options)

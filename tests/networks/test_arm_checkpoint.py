@@ -157,12 +157,12 @@ def test_classes_are_permuted_by_name(checkpoint, released, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"arm__alpha": None}, r"missing: arm\.alpha$"),
-        ({"arm__mask": torch.ones(2)}, r"not expected: arm\.mask$"),
-        ({"arm__affinity_mean": torch.ones(11, 11)}, r"not expected: arm\.affinity_mean$"),
+        ({"arm__alpha": None}, r"missing: arm\.alpha;"),
+        ({"arm__mask": torch.ones(2)}, r"not expected: arm\.mask;"),
+        ({"arm__affinity_mean": torch.ones(11, 11)}, r"not expected: arm\.affinity_mean;"),
         ({"fc__weight": torch.ones(8, 121)},
-         r"of another shape: fc\.weight \(8, 121\) instead of \(7, 121\)$"),
-        ({"fc__bias": torch.full((7,), torch.nan)}, r"not finite: fc\.bias$"),
+         r"of another shape: fc\.weight \(8, 121\) instead of \(7, 121\);"),
+        ({"fc__bias": torch.full((7,), torch.nan)}, r"not finite: fc\.bias;"),
         ({"arm__alpha": None, "arm__a": torch.ones(1), "fc__bias": torch.ones(8)},
          r"missing: arm\.alpha; not expected: arm\.a; of another shape: fc\.bias"),
     ],

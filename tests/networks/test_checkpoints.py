@@ -29,7 +29,7 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     state, config = load_network(path)
     state["fc.bias"] = torch.zeros(5)
     save_network(path, state, config)
-    with pytest.raises(ValueError, match="fit the config"):
+    with pytest.raises(ValueError, match=r"another shape: fc\.bias \(5,\) instead of \(3,\)"):
         load_recogniser(path)
 
 
@@ -37,3 +37,9 @@ def test_a_file_without_the_config_of_a_recogniser_is_refused(tmp_path):
     save_network(tmp_path / "other.safetensors", {"x": torch.zeros(1)}, {})
     with pytest.raises(ValueError, match="lacks"):
         load_recogniser(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("data", [["anna"], {"networks": "a" * 64}, {"subjects": [1]}, None])
+def test_a_lineage_of_another_form_is_refused_rather_than_empty(data):
+    with pytest.raises(ValueError, match="expected a lineage of lists of names"):
+        Lineage.from_json(data)
