@@ -5,62 +5,20 @@ A judge must pass its self-tests, and it may not have been in touch with what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fer_lib.labels import canonical_emotion
-from fer_lib.networks.checkpoints import Lineage, load_recogniser
-from fer_lib.networks.landmark_fusion import LandmarkFusion
+from fer_lib.evaluation.judge_crops import exact_crops
+from fer_lib.evaluation.judge_spec import Answers, JudgeSpec, check_independence
+from fer_lib.evaluation.judge_tests import judge_faults
+from fer_lib.networks.checkpoints import Lineage
 from fer_lib.tables import probability_columns
-from fer_lib.weights import state_hash
-
-STAND_IN_NAME = "stand-in: RGB net of 02"
-_TOLERANCE = 1e-5
-_PROBES = 9
-
-
-@dataclass(frozen=True)
-class JudgeSpec:
-    """What a judge is.
-
-    Attributes:
-        name: as it appears in every table.
-        image_size: side of the square input in px.
-        crop: name of the crop rule, ``tight`` for the seed's three-point frame.
-        emotions: class names in the order of its probabilities.
-        weights_sha256: hash of its state dict.
-        licence: of its weights.
-        lineage: what it has been in touch with.
-        stand_in: whether it merely takes the place of a real judge.
-    """
-
-    name: str
-    image_size: int
-    crop: str
-    emotions: tuple[str, ...]
-    weights_sha256: str
-    licence: str
-    lineage: Lineage
-    stand_in: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse class names that are not canonical, and a stand-in that hides what it is.
-
-        Raises:
-            ValueError: one of the two.
-        """
-        unknown = [name for name in self.emotions if canonical_emotion(name) != name]
-        if unknown:
-            raise ValueError(f"expected canonical emotions, got {unknown}")
-        if self.stand_in and "stand-in" not in self.name:
-            raise ValueError(f"expected a stand-in to say so in its name, got {self.name!r}")
 
 
 class Judge:
@@ -69,55 +27,32 @@ class Judge:
     Args:
         spec: what it is.
         network: the network, for its weights.
-        answer: turns (B, 3, S, S) float RGB in [0, 1] into (B, C) probabilities.
+        answer: turns (B, 3, S, S) float RGB in [0, 1] into `Answers`, or (B, C) probabilities.
         device: where the network is.
+        prepare: turns (H, W, 3) uint8 crops into (B, 3, S, S) RGB, float in [0, 1] or, where
+            ``answer`` takes it, uint8; None takes crops that have the judge's size.
     """
 
     def __init__(
         self,
         spec: JudgeSpec,
         network: nn.Module,
-        answer: Callable[[Tensor], Tensor],
+        answer: Callable[[Tensor], Answers | Tensor],
         device: torch.device | str = "cpu",
+        prepare: Callable[[Sequence[np.ndarray]], Tensor] | None = None,
     ) -> None:
         self.spec, self.network, self.device = spec, network.to(device).eval(), device
         self._answer = answer
+        self._prepare = prepare or partial(exact_crops, side=spec.image_size)
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
-        """What is wrong with the judge, one sentence each; empty if it is valid.
-
-        Self-tests: the weights are those recorded, answers are finite, sum to one, do not depend on
-        the batch, and differ between different images.
-        """
-        faults = []
-        if state_hash(self.network.state_dict()) != self.spec.weights_sha256:
-            faults.append("its weights are not the recorded ones")
-        try:
-            probes = _probe_images(self.spec.image_size)
-            faults += self._answer_faults(probes)
-        except (RuntimeError, ValueError) as error:
-            faults.append(f"it does not answer: {error}")
-        return tuple(faults)
-
-    def _answer_faults(self, probes: Tensor) -> list[str]:
-        together = self._probabilities(probes, len(probes))
-        if together.shape != (len(probes), len(self.spec.emotions)):
-            return [f"it gives {together.shape[1:]} answers for {len(self.spec.emotions)} classes"]
-        if not np.isfinite(together).all():
-            return ["its answers are not finite"]
-        alone = self._probabilities(probes, 1)
-        checks = {
-            "its probabilities do not sum to 1": np.abs(together.sum(axis=1) - 1).max() > 1e-4,
-            "its probabilities leave [0, 1]": together.min() < 0 or together.max() > 1 + 1e-6,
-            "its answers depend on the batch": np.abs(together - alone).max() > _TOLERANCE,
-            "it says the same of every image": np.ptp(together, axis=0).max() < _TOLERANCE,
-        }
-        return [fault for fault, found in checks.items() if found]
+        """What is wrong with the judge, one clause each (`judge_faults`), as of its first use."""
+        return judge_faults(self.spec, self.network, self._ask)
 
     def judge(
         self,
-        crops: np.ndarray,
+        crops: np.ndarray | Sequence[np.ndarray | None],
         sample_ids: Sequence[str],
         *,
         subjects: Iterable[str],
@@ -127,94 +62,118 @@ class Judge:
         """Say which emotions faces show.
 
         Args:
-            crops: (N, S, S, 3) uint8 RGB, cut by the judge's crop rule.
-            sample_ids: N names.
+            crops: N arrays (H, W, 3) uint8 RGB, cut by the judge's crop rule; None is a face that
+                was not found and gets a row of NaN.
+            sample_ids: N names; rows keep the crops' order, so names may repeat.
             subjects: the people in the crops, where known.
             lineage: of the edit set or recogniser that the crops come from; empty for photographs
                 and renderings that no network made.
             batch_size: faces at a time; does not matter to the answer.
 
         Returns:
-            Columns ``sample_id`` and ``p_<emotion>``.
+            Columns ``sample_id``, ``p_<emotion>``, ``label`` (missing without a crop) and, of a
+            judge of affect, ``valence`` and ``arousal`` in [-1, 1].
 
         Raises:
-            ValueError: the judge is not valid, or was in touch with what it judges.
+            ValueError: the judge is not valid, or was in touch with what it judges; or a crop is
+                no image of the judge's kind, or its answer is not finite.
         """
+        if not isinstance(crops, np.ndarray | Sequence):
+            raise ValueError(f"expected an array or a list of crops, got {type(crops).__name__}")
+        if len(crops) != len(sample_ids):
+            raise ValueError(
+                f"expected a name for each crop, got {len(sample_ids)} names, {len(crops)} crops"
+            )
+        named = zip(sample_ids, crops, strict=True)
+        options = {"subjects": subjects, "lineage": lineage, "batch_size": batch_size}
+        tables = list(self.judge_stream(named, **options))
+        return pd.concat(tables, ignore_index=True) if tables else self._table([], [])
+
+    def judge_stream(
+        self,
+        faces: Iterable[tuple[str, np.ndarray | None]],
+        *,
+        subjects: Iterable[str] = (),
+        lineage: Lineage | None = None,
+        batch_size: int = 16,
+    ) -> Iterator[pd.DataFrame]:
+        """Judge faces as they come, such as those of a long video, a batch in memory at a time.
+
+        Args:
+            faces: names and crops; else as ``judge``.
+            subjects: as for ``judge``.
+            lineage: as for ``judge``; None is empty.
+            batch_size: rows per table.
+
+        Returns:
+            An iterator of tables as from ``judge``.
+
+        Raises:
+            ValueError: as ``judge``; an unfit judge at once, an unfit crop when it comes.
+        """
+        self._check_fitness(batch_size)
+        check_independence(self.spec, subjects, lineage or Lineage())
+        return self._tables(iter(faces), batch_size)
+
+    def features(self, crops: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
+        """Give the (N, F) float32 features of N crops.
+
+        Raises:
+            ValueError: the judge is not valid or has no features, or a crop is not of its kind.
+        """
+        self._check_fitness(batch_size)
+        parts = []
+        for start in range(0, len(crops), batch_size):
+            features = self._ask(self._prepare(crops[start : start + batch_size])).features
+            if features is None:
+                raise ValueError(f"judge {self.spec.name!r} has no features to give")
+            parts.append(features.numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+    def _check_fitness(self, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"expected a batch of 1 face or more, got {batch_size}")
         if self.faults:
             raise ValueError(f"judge {self.spec.name!r} is not valid: {'; '.join(self.faults)}")
-        check_independence(self.spec, subjects, lineage)
-        side = self.spec.image_size
-        if crops.dtype != np.uint8 or crops.shape[1:] != (side, side, 3):
-            raise ValueError(
-                f"expected uint8 crops (N, {side}, {side}, 3), got {crops.dtype} {crops.shape}"
-            )
-        images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255
-        answers = self._probabilities(images, batch_size)
-        table = pd.DataFrame(answers, columns=probability_columns(self.spec.emotions))
-        table.insert(0, "sample_id", list(sample_ids))
+
+    def _tables(
+        self, faces: Iterator[tuple[str, np.ndarray | None]], batch_size: int
+    ) -> Iterator[pd.DataFrame]:
+        while batch := list(islice(faces, batch_size)):
+            table = self._table(*zip(*batch, strict=True))
+            # While the next faces are read, these are gone.
+            del batch
+            yield table
+
+    def _table(self, names: Sequence[str], crops: Sequence[np.ndarray | None]) -> pd.DataFrame:
+        classes = list(self.spec.emotions)
+        columns = [*probability_columns(classes), *(("valence", "arousal") * self.spec.affect)]
+        cells = np.full((len(names), len(columns)), np.nan, np.float32)
+        found = [row for row, crop in enumerate(crops) if crop is not None]
+        if found:
+            answers = self._ask(self._prepare([crops[row] for row in found]))
+            parts = [part for part in answers[:2] if part is not None]
+            cells[found] = torch.cat(parts, dim=1).numpy()
+            self._check_finite(cells[found], [names[row] for row in found])
+        table = pd.DataFrame(cells, columns=columns)
+        labels = np.full(len(names), None, object)
+        labels[found] = np.array(classes, object)[cells[found, : len(classes)].argmax(axis=1)]
+        table.insert(len(classes), "label", pd.Series(labels, dtype="str"))
+        table.insert(0, "sample_id", list(names))
         return table
 
-    @torch.no_grad()
-    def _probabilities(self, images: Tensor, batch_size: int) -> np.ndarray:
-        parts = [self._answer(part.to(self.device)).cpu() for part in images.split(batch_size)]
-        return torch.cat(parts).float().numpy()
+    def _check_finite(self, answers: np.ndarray, names: Sequence[str]) -> None:
+        wrong = np.flatnonzero(~np.isfinite(answers).all(axis=1))
+        if len(wrong):
+            raise ValueError(
+                f"judge {self.spec.name!r} gives no finite answer to {len(wrong)} faces, such as "
+                f"{names[wrong[0]]!r}; try the exact engine, else leave them out"
+            )
 
-
-def check_independence(spec: JudgeSpec, subjects: Iterable[str], lineage: Lineage) -> None:
-    """Refuse a judge that was in touch with what it is to judge.
-
-    Args:
-        spec: the judge.
-        subjects: the people it is to judge.
-        lineage: of what it is to judge.
-
-    Raises:
-        ValueError: the judge or one of its ancestors made or guided what is judged, or the judge
-            learned from people it is to judge.
-    """
-    ancestors = {spec.weights_sha256, *spec.lineage.networks}
-    if ancestors & lineage.networks:
-        raise ValueError(
-            f"judge {spec.name!r} is in the lineage of what it is to judge; choose another judge"
-        )
-    known = spec.lineage.subjects & {name for name in subjects if isinstance(name, str)}
-    if known:
-        raise ValueError(
-            f"judge {spec.name!r} learned from {len(known)} of the subjects it is to judge, "
-            f"such as {min(known)!r}; judge the test split"
-        )
-
-
-def load_stand_in(path: Path, device: torch.device | str = "cpu") -> Judge:
-    """Make a judge of the RGB network that notebook 02 trained, until real judges are there.
-
-    Args:
-        path: a checkpoint of the RGB branch or of the fusion, whose RGB branch is then taken.
-        device: where it answers.
-
-    Returns:
-        The judge, named a stand-in.
-    """
-    recogniser = load_recogniser(path)
-    fused = isinstance(recogniser.network, LandmarkFusion)
-    network = recogniser.network.rgb if fused else recogniser.network
-    # Of a fusion only the whole was recorded; its RGB branch is identified by its own weights.
-    digest = state_hash(network.state_dict()) if fused else recogniser.recorded_sha256
-    spec = JudgeSpec(
-        name=STAND_IN_NAME,
-        image_size=network.config["image_size"],
-        crop="tight",
-        emotions=recogniser.emotions,
-        weights_sha256=digest,
-        licence="that of its training data",
-        lineage=recogniser.lineage,
-        stand_in=True,
-    )
-    return Judge(spec, network, lambda images: network(images).logits.softmax(dim=1), device)
-
-
-def _probe_images(size: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    # Coarse colour fields: unlike pixel noise they differ at the scale that networks look at.
-    coarse = torch.rand(_PROBES, 3, 4, 4, generator=generator)
-    return nn.functional.interpolate(coarse, (size, size), mode="bilinear")
+    @torch.inference_mode()
+    def _ask(self, images: Tensor) -> Answers:
+        given = self._answer(images.to(self.device))
+        answers = given if isinstance(given, Answers) else Answers(given)
+        moved = Answers(*(None if part is None else part.float().cpu() for part in answers))
+        affect = moved.valence_arousal
+        return moved._replace(valence_arousal=None if affect is None else affect.clamp(-1, 1))

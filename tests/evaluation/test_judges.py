@@ -1,16 +1,16 @@
 import dataclasses
+import weakref
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from fer_lib.evaluation.judge_spec import Answers, JudgeSpec
 from fer_lib.evaluation.judgements import mean_probabilities, predicted_labels
-from fer_lib.evaluation.judges import STAND_IN_NAME, Judge, JudgeSpec, load_stand_in
+from fer_lib.evaluation.judges import Judge
 from fer_lib.labels import EMOTIONS
-from fer_lib.networks.branches import LandmarkArm, RgbArm
-from fer_lib.networks.checkpoints import Lineage, save_recogniser
-from fer_lib.networks.landmark_fusion import LandmarkFusion
+from fer_lib.networks.checkpoints import Lineage
 from fer_lib.published import hsemotion_probabilities
 from fer_lib.weights import state_hash
 
@@ -49,8 +49,8 @@ def test_a_valid_judge_answers_by_name_and_whatever_the_batch():
     judge = judge_of()
     assert judge.faults == ()
     table = ask(judge)
-    assert table.columns.tolist() == ["sample_id", "p_neutral", "p_happiness", "p_anger"]
-    np.testing.assert_allclose(table.iloc[:, 1:].sum(axis=1), 1, atol=1e-5)
+    assert table.columns.tolist() == ["sample_id", "p_neutral", "p_happiness", "p_anger", "label"]
+    np.testing.assert_allclose(table.iloc[:, 1:4].sum(axis=1), 1, atol=1e-5)
     pd.testing.assert_frame_equal(ask(judge, batch_size=1), table, atol=1e-6)
 
 
@@ -63,6 +63,8 @@ def test_a_valid_judge_answers_by_name_and_whatever_the_batch():
         (lambda x: (x - x.mean(dim=0)).mean(dim=(2, 3)).mul(9).softmax(1), "depend on the batch"),
         (lambda x: x.mean(dim=(2, 3))[:, :2].softmax(dim=1), "for 3 classes"),
         (lambda x: x.reshape(len(x), 7), "does not answer"),
+        (lambda x: x.sort(dim=1)[0].mean(dim=(2, 3)).softmax(1), "same of RGB and BGR"),
+        (lambda x: Answers(x.mean(dim=(2, 3)).softmax(1), x[:, :2, 0, 0]), "valence and arousal"),
     ],
 )
 def test_a_judge_that_fails_a_self_test_says_why_and_does_not_judge(answer, fault):
@@ -90,9 +92,100 @@ def test_a_judge_refuses_what_it_was_in_touch_with():
     assert len(ask(judge, subjects=["cyn", None])) == 5
 
 
-def test_crops_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="24, 24, 3"):
-        ask(judge_of(), crops_of(side=32))
+def test_names_and_crops_must_be_as_many():
+    with pytest.raises(ValueError, match="a name for each crop, got 1 names, 5 crops"):
+        judge_of().judge(crops_of(), ["f0"], subjects=(), lineage=Lineage())
+
+
+def test_a_face_that_was_not_found_keeps_its_row():
+    crops = list(crops_of(3))
+    table = ask(judge_of(), [crops[0], None, crops[2]])
+    assert table["p_anger"].isna().tolist() == [False, True, False]
+    assert table["label"].isna().tolist() == [False, True, False]
+    whole = ask(judge_of(), crops)
+    pd.testing.assert_frame_equal(table.loc[[0, 2]], whole.loc[[0, 2]], atol=1e-6)
+    assert ask(judge_of(), [None])["label"].isna().all()
+    assert list(ask(judge_of(), [])) == list(whole)
+
+
+def test_affect_is_clipped_and_features_are_given():
+    def answer(x):
+        means = x.mean(dim=(2, 3))
+        return Answers(means.softmax(1), 9 * means[:, :2] - 4, means)
+
+    judge = judge_of(answer, affect=True)
+    crops = crops_of(4)
+    crops[0], crops[1] = 0, 255
+    table = ask(judge, crops)
+    assert table["valence"].iloc[:2].tolist() == table["arousal"].iloc[:2].tolist() == [-1, 1]
+    means = crops.astype(np.float32).mean(axis=(1, 2)) / 255
+    np.testing.assert_allclose(judge.features(crops, batch_size=3), means, atol=1e-5)
+    with pytest.raises(ValueError, match="no features"):
+        judge_of().features(crops)
+
+
+def test_a_stream_is_judged_as_it_comes():
+    taken = []
+
+    def faces():
+        for name, crop in enumerate(crops_of(5)):
+            taken.append(name)
+            yield f"f{name}", crop
+
+    tables = judge_of().judge_stream(faces(), batch_size=2)
+    first = next(tables)
+    assert taken == [0, 1]
+    rest = pd.concat([first, *tables], ignore_index=True)
+    pd.testing.assert_frame_equal(rest, ask(judge_of()), atol=1e-6)
+
+
+def test_a_long_stream_holds_one_batch_of_crops():
+    alive = weakref.WeakSet()
+
+    class Crop(np.ndarray):
+        __hash__ = object.__hash__
+
+    def faces():
+        for number in range(2000):
+            crop = np.full((24, 24, 3), number % 256, np.uint8).view(Crop)
+            alive.add(crop)
+            held.append(len(alive))
+            yield f"f{number}", crop
+
+    held, rows = [], 0
+    for table in judge_of().judge_stream(faces(), batch_size=16):
+        assert len(alive) <= 1, "a judged batch is let go but for the reader's own last crop"
+        rows += len(table)
+    assert rows == 2000
+    assert max(held) <= 17
+
+
+@pytest.mark.parametrize("size", [0, -4])
+def test_a_batch_of_no_faces_is_refused_rather_than_answered_by_nothing(size):
+    for ask_of in (ask, lambda judge, **how: judge.features(crops_of(), **how)):
+        with pytest.raises(ValueError, match="a batch of 1 face or more"):
+            ask_of(judge_of(), batch_size=size)
+
+
+def test_an_answer_that_is_not_finite_is_refused_and_named():
+    def answer(x):
+        means = x.mean(dim=(2, 3))
+        return means.log().mul(9).softmax(1) * (means / means)
+
+    judge = judge_of(answer)
+    crops = crops_of()
+    assert len(ask(judge, crops)) == 5
+    crops[3] = 0
+    with pytest.raises(ValueError, match=r"no finite answer to 1 faces, such as 'f3'"):
+        ask(judge, crops)
+
+
+def test_names_may_repeat_and_rows_keep_their_order():
+    crops = crops_of(4)
+    judge = judge_of()
+    table = judge.judge(crops, ["a", "b", "a", "a"], subjects=(), lineage=Lineage())
+    assert table["sample_id"].tolist() == ["a", "b", "a", "a"]
+    pd.testing.assert_frame_equal(table.iloc[:, 1:], ask(judge, crops).iloc[:, 1:])
 
 
 def test_specifications_that_mislead_are_refused():
@@ -100,24 +193,12 @@ def test_specifications_that_mislead_are_refused():
         judge_of(emotions=("happy", "neutral", "anger"))
     with pytest.raises(ValueError, match="say so in its name"):
         judge_of(stand_in=True)
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_the_stand_in_is_the_rgb_branch_and_is_named_a_stand_in(tmp_path, fused):
-    torch.manual_seed(0)
-    rgb = RgbArm(8, 48, 4).eval()
-    network = LandmarkFusion(rgb, LandmarkArm(8, 144, 2)).eval() if fused else rgb
-    save_recogniser(tmp_path / "net.safetensors", network, EMOTIONS, LINEAGE)
-    judge = load_stand_in(tmp_path / "net.safetensors")
-    assert judge.spec.name == STAND_IN_NAME
-    assert judge.spec.stand_in
-    assert judge.spec.lineage.subjects == {"anna", "bo"}
-    assert judge.spec.weights_sha256 == state_hash(rgb.state_dict())
-    crops = crops_of(3, 48)
-    images = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255
-    with torch.no_grad():
-        expected = rgb(images).logits.softmax(dim=1).numpy()
-    np.testing.assert_allclose(ask(judge, crops).iloc[:, 1:], expected, atol=1e-5)
+    for side in (0, -24, 10**6, "24"):
+        with pytest.raises(ValueError, match="expected a side of 8 to 1024 px"):
+            judge_of(image_size=side)
+    for emotions in ((), ("anger", "anger", "fear")):
+        with pytest.raises(ValueError, match="each of them once"):
+            judge_of(emotions=emotions)
 
 
 def judged_rows():
