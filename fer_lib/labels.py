@@ -31,6 +31,7 @@ _ORDERS: dict[str, tuple[str, ...]] = {
     "hsemotion7": _ALPHABETICAL_7,
     "emonet8": EMOTIONS,
     "emonet5": ("neutral", "happiness", "sadness", "surprise", "anger"),
+    "faceapi": ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise"),
 }
 
 _FIRST_ID = {"rafdb": 1}
@@ -72,7 +73,7 @@ def emotion_order(source: str) -> tuple[str, ...]:
 
     Args:
         source: one of ``canonical``, ``affectnet``, ``rafdb``, ``fer2013``, ``affwild2``,
-            ``hsemotion8``, ``hsemotion7``, ``emonet8``, ``emonet5``.
+            ``hsemotion8``, ``hsemotion7``, ``emonet8``, ``emonet5``, ``faceapi``.
 
     Returns:
         Canonical names; the position is the source's class index counted from its first class.

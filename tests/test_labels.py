@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from fer_lib import labels
 
 SOURCES = ("canonical", "affectnet", "rafdb", "fer2013", "affwild2", "hsemotion8", "hsemotion7",
-           "emonet8", "emonet5")
+           "emonet8", "emonet5", "faceapi")
 
 
 @pytest.mark.parametrize("source", SOURCES)
