@@ -15,6 +15,7 @@ from fer_lib.evaluation.recognition import (
     Answers,
     average_accuracy,
     macro_f1,
+    macro_f1_gain,
     overall_accuracy,
     top_k_accuracy,
 )
@@ -88,23 +89,33 @@ def comparison_table(recognisers: Mapping[str, Answers], *, seed: int = 0) -> pd
     return pd.DataFrame.from_dict(scores, orient="index")
 
 
-def paired_tests(recognisers: Mapping[str, Answers]) -> pd.DataFrame:
-    """Run McNemar's test between every two recognisers.
+def paired_tests(recognisers: Mapping[str, Answers], *, seed: int = 0) -> pd.DataFrame:
+    """Compare every two recognisers: McNemar's test, and a paired bootstrap of macro-F1.
+
+    Args:
+        recognisers: name → answers.
+        seed: of the bootstrap.
 
     Returns:
         One row per pair: ``first``, ``second``, ``n``, ``only_first``, ``only_second`` (samples
-        that only this one gets right), ``second_minus_first_pt``, ``p_value``, and ``p_holm``, the
-        p value corrected for the number of pairs.
+        that only this one gets right), ``second_minus_first_pt``, ``p_value``, ``p_holm``, the p
+        value corrected for the number of pairs, and ``macro_f1_gain_pt`` with ``…_low`` and
+        ``…_high``, second minus first.
     """
     _check_same_samples(recognisers)
     rows = []
     for first, second in combinations(recognisers, 2):
         test = mcnemar_exact(recognisers[first].right, recognisers[second].right)
-        gain = 100 * (test.only_second - test.only_first) / test.n
-        rows.append((first, second, *test[:3], gain, test.p_value))
-    columns = ["first", "second", "n", "only_first", "only_second"]
-    table = pd.DataFrame(rows, columns=[*columns, "second_minus_first_pt", "p_value"])
-    return table.assign(p_holm=holm(table["p_value"]))
+        ahead = 100 * (test.only_second - test.only_first) / test.n
+        f1 = macro_f1_gain(recognisers[first], recognisers[second], seed=seed)
+        gain = [100 * bound for bound in f1[:3]]
+        rows.append((first, second, *test[:3], ahead, test.p_value, *gain))
+    gains = ["macro_f1_gain_pt", "macro_f1_gain_pt_low", "macro_f1_gain_pt_high"]
+    counts = ["n", "only_first", "only_second"]
+    columns = ["first", "second", *counts, "second_minus_first_pt", "p_value", *gains]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(columns.index("p_value") + 1, "p_holm", holm(table["p_value"]))
+    return table
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

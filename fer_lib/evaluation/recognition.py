@@ -89,6 +89,11 @@ class Answers:
         return np.where(failed, -1, np.nan_to_num(self.probabilities).argmax(axis=1))
 
     @property
+    def true(self) -> NDArray[np.str_]:
+        """(N,) name of the true emotion."""
+        return np.array(self.emotions)[self.labels]
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """(N,) whether the most probable emotion is the true one."""
         return self.predicted == self.labels
@@ -119,6 +124,29 @@ def average_accuracy(answers: Answers, *, draws: int = 1000, seed: int = 0) -> I
 def macro_f1(answers: Answers, *, draws: int = 1000, seed: int = 0) -> Interval:
     """Give the mean F1 over the classes that occur; bootstrap by subject where known."""
     return _bootstrap(answers, _mean_f1, draws, seed)
+
+
+def macro_f1_gain(first: Answers, second: Answers, *, draws: int = 1000, seed: int = 0) -> Interval:
+    """Give second minus first macro-F1 on the same samples: a paired bootstrap.
+
+    Both are scored on the same resample of subjects (of samples where these are unknown), so that
+    what is hard for both cancels. They differ where 0 is outside the interval.
+
+    Raises:
+        ValueError: the samples or their true emotions differ.
+    """
+    same = np.array_equal(first.sample_ids, second.sample_ids)
+    if not same or not np.array_equal(first.true, second.true):
+        raise ValueError("expected two recognisers of the same samples in the same order")
+    cells = np.hstack([_confusion_cells(first), _confusion_cells(second)])
+    split = len(first.emotions) * (len(first.emotions) + 1)
+
+    def gain(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        parts = (sums[:, :split], len(first.emotions)), (sums[:, split:], len(second.emotions))
+        before, after = (_mean_f1(part.reshape(-1, n, n + 1)) for part, n in parts)
+        return after - before
+
+    return bootstrap_interval(cells, gain, first.subjects, draws=draws, seed=seed)
 
 
 def confusion_counts(answers: Answers) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from fer_lib.evaluation.recognition import (
     class_recall,
     confusion_counts,
     macro_f1,
+    macro_f1_gain,
     overall_accuracy,
     top_k_accuracy,
 )
@@ -188,6 +189,29 @@ def test_comparison_has_the_majority_class_as_a_row_of_its_own():
     tests = paired_tests(recognisers)
     columns = ["only_first", "only_second", "second_minus_first_pt"]
     assert tests.loc[0, columns].tolist() == [3, 0, -60]
+    # F1 of "half": 2/4 neutral, 2/4 happiness, 0 anger; that of "good" is 1.
+    assert tests.loc[0, "macro_f1_gain_pt"] == pytest.approx(100 * (1 / 3 - 1))
+    assert tests["p_holm"].tolist() == tests["p_value"].tolist()
+
+
+def test_macro_f1_is_compared_on_the_same_resamples():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    first = np.where(generator.random(300) < 0.6, labels, (labels + 1) % 3)
+    # The second repairs 30 of the first's errors and makes none of its own.
+    second = np.where(np.cumsum(first != labels) <= 30, labels, first)
+    one, other = answers_of(labels, first), answers_of(labels, second)
+    gain = macro_f1_gain(one, other)
+    apart = [macro_f1(answers) for answers in (one, other)]
+    assert gain.value == pytest.approx(apart[1].value - apart[0].value)
+    assert 0 < gain.low and apart[1].low < apart[0].high
+    assert macro_f1_gain(one, one) == (0, 0, 0, 300)
+    assert macro_f1_gain(other, one).value == -gain.value
+    # A recogniser that knows more emotions is compared by names.
+    wider = answers_of(labels, second, (*EMOTIONS, "fear"))
+    assert macro_f1_gain(one, wider).value == pytest.approx(gain.value)
+    with pytest.raises(ValueError, match="same samples"):
+        macro_f1_gain(one, answers_of((labels + 1) % 3, second))
 
 
 def test_different_samples_are_not_compared():
