@@ -11,10 +11,12 @@ mouth centre go to (25, 35), (75, 35), (50, 75).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from fer_lib.faces.warp import resize_points
+from fer_lib.faces.warp import resize_points, warp
 
 SEED_FRAME = ((25.0, 35.0), (75.0, 35.0), (50.0, 75.0))
 LOOSE_FACTOR = 1.8
@@ -28,6 +30,42 @@ MIN_SPAN_PX = 1.0
 # Squared correlation of eyes and mouth centre with the frame under the best similarity: 1 for the
 # frame's own shape, 0.46 where the eyes coincide (a profile), 0.006 where they are exchanged.
 MIN_FIT = 0.3
+
+
+@dataclass(frozen=True)
+class Template:
+    """Where a network wants the five points of a face.
+
+    Attributes:
+        points: eyes, nose tip and mouth corners in output pixels, image-left first.
+        height: of the output in px.
+        width: of the output in px.
+        stretch: width of the face over its true width, for networks that were trained on face
+            boxes squeezed into squares.
+        upright: whether faces keep their roll, for networks that were trained on plain boxes.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    height: int
+    width: int
+    stretch: float = 1.0
+    upright: bool = False
+
+
+# Source: the frame of SphereFace and CosFace (112 high, 96 wide), which ArcFace widened by 8 px on
+# either side.
+_ARCFACE_POINTS = (
+    (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366),
+    (41.5493, 92.3655), (70.7299, 92.2041),
+)  # fmt: skip
+ARCFACE_112 = Template(_ARCFACE_POINTS, 112, 112)
+ARCFACE_112X96 = Template(tuple((x - 8, y) for x, y in _ARCFACE_POINTS), 112, 96)
+# facenet-pytorch was trained on MTCNN's boxes resized to a square. This is where the points of 68
+# frontal photographs lie in such boxes, whose width is 0.742 of their height (mean of both halves).
+FACENET_160 = Template(
+    ((42.8, 63.6), (116.4, 63.6), (79.6, 90.3), (50.6, 122.0), (108.6, 122.0)),
+    160, 160, stretch=1.349, upright=True,
+)  # fmt: skip
 
 
 def five_points(landmarks: Tensor) -> Tensor:
@@ -107,6 +145,46 @@ def loose_crop_similarity(five: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return _fit_similarity(anchors, targets, usable).float(), ~usable
 
 
+def template_affine(five: Tensor, template: Template) -> tuple[Tensor, Tensor]:
+    """Fit the matrix that brings five points to a template: a similarity, stretched if it says so.
+
+    Args:
+        five: `(B, 5, 2)` points in source pixels.
+        template: where they should go.
+
+    Returns:
+        matrices `(B, 2, 3)` float32 and the mask `(B,)` of faces whose points are unusable
+        (they get the identity).
+
+    Source: Umeyama 1991; templates of CosFace and ArcFace.
+    """
+    points = five.double()
+    usable = usable_points(points) & points.isfinite().all(dim=2).all(dim=1)
+    points = torch.where(usable[:, None, None], points, torch.zeros_like(points))
+    stretch = points.new_tensor((template.stretch, 1.0))
+    target = points.new_tensor(template.points) / stretch
+    matrices = _fit_similarity(points, target, usable, upright=template.upright)
+    stretched = torch.where(usable[:, None, None], matrices * stretch[:, None], matrices)
+    return stretched.float(), ~usable
+
+
+def align_faces(images: Tensor, five: Tensor, template: Template) -> tuple[Tensor, Tensor]:
+    """Cut faces out of images by a template, black outside the image.
+
+    Args:
+        images: `(B, H, W, 3)` uint8 or `(B, 3, H, W)` float in [0, 1], RGB.
+        five: `(B, 5, 2)` points in pixels of the images.
+        template: where they should go.
+
+    Returns:
+        crops `(B, 3, height, width)` float32 in [0, 1], and `(B,)` bool: whose points were usable;
+        the others' crops mean nothing.
+    """
+    matrices, unusable = template_affine(five, template)
+    crops = warp(images, matrices, max(template.height, template.width))
+    return crops[:, :, : template.height, : template.width], ~unusable
+
+
 def frame_points(frame: tuple[tuple[float, float], ...], size: int) -> Tensor:
     """Place points of the 100-frame in an output of another size.
 
@@ -157,13 +235,17 @@ def _triangle_ratio(anchors: Tensor) -> Tensor:
     return area / _longest_side(anchors).square().clamp_min(MIN_SPAN_PX**2)
 
 
-def _fit_similarity(source: Tensor, target: Tensor, usable: Tensor) -> Tensor:
+def _fit_similarity(
+    source: Tensor, target: Tensor, usable: Tensor, *, upright: bool = False
+) -> Tensor:
     """Least-squares similarity `(B, 2, 3)`; the identity where the points are not usable.
 
     A plane similarity is multiplication by a complex number; with centred points p, q it is
-    (sum conj(p) q) / (sum |p|^2).
+    (sum conj(p) q) / (sum |p|^2). Upright, only its scale is kept.
     """
     p, _, rotation = _centred_rotation(source, target)
+    if upright:
+        rotation = rotation.abs().to(rotation.dtype)
     rotation = rotation / p.square().sum((1, 2)).clamp_min(1e-12)
     real, imaginary = rotation.real, rotation.imag
     rows = torch.stack((real, -imaginary, imaginary, real), dim=1).unflatten(1, (2, 2))
