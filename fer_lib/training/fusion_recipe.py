@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from fer_lib.networks.arm import SharingAffinity
 from fer_lib.networks.branches import LandmarkArm, RgbArm
 from fer_lib.networks.landmark_fusion import Head, LandmarkFusion, Weighting
 from fer_lib.tables import PAPER_PROTOCOL, PER_SAMPLE, prediction_table, probability_columns
+from fer_lib.training.emotion_faces import chosen_rows
 from fer_lib.training.folds import out_of_fold_views
 from fer_lib.training.fusion import RgbViews
 from fer_lib.training.inference import Faces, landmarks_known, predict, run_fusion
@@ -33,13 +34,17 @@ _SEED_STEP = 1000
 _SMALLEST_BATCH, _LEAST_STEPS = 8, 10
 
 
-def trainable_emotions(store: Store) -> tuple[str, ...]:
+def trainable_emotions(store: Store, people: Collection[str] | None = None) -> tuple[str, ...]:
     """Give the emotions that the training split has faces of, in canonical order.
+
+    Args:
+        store: where from.
+        people: only faces of these subjects; None takes everyone's.
 
     Raises:
         ValueError: there are fewer than two, so that there is nothing to tell apart.
     """
-    present = set(store.index.loc[store.select(split="train"), "emotion"].dropna())
+    present = set(store.index["emotion"].iloc[chosen_rows(store, "train", people)].dropna())
     emotions = tuple(name for name in EMOTIONS if name in present)
     if len(emotions) < 2:
         raise ValueError(
