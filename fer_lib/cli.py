@@ -1,4 +1,4 @@
-"""The ``fer`` command: run notebooks, write the report, list and check downloads.
+"""The ``fer`` command: run notebooks, write the report, recognise faces, check downloads.
 
 What goes wrong is one sentence on stderr and exit code 1; a request that cannot be read is 2.
 """
@@ -10,6 +10,7 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fer_lib import assets, parameters, paths, runs
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", parents=[shared], help="run one notebook"))
     _add_report(commands.add_parser("report", parents=[shared], help="run notebooks, write a page"))
+    _add_predict(commands.add_parser("predict", parents=[shared], help="recognise faces in files"))
     _add_assets(commands.add_parser("assets", parents=[shared], help="downloads"))
     return parser
 
@@ -66,6 +68,16 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page-only", action="store_true", help="write the pages, run nothing")
     parser.add_argument("--force", action="store_true", help="run again what is finished")
     parser.set_defaults(action=_report)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="photographs, folders, clips")
+    parser.add_argument("--judge", metavar="NAME", help="who answers, see --list")
+    parser.add_argument("--every", type=float, metavar="S", help="a frame every S seconds of clips")
+    parser.add_argument("--out", type=Path, help="default: results/predict/<time>")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …; default: auto")
+    parser.add_argument("--list", action="store_true", help="say who can answer here")
+    parser.set_defaults(action=_predict)
 
 
 def _add_assets(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +166,23 @@ def _write_index(*, rewrite: bool) -> Path:
     missing = [run for run in shown if rewrite or not (run.path / "report.html").is_file()]
     _write_pages(missing)
     return write_index(shown, paths.results_dir() / "report" / "index.html")
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    from fer_lib import predict
+
+    if chosen.list:
+        print(predict.describe_readers())
+        return 0
+    if not chosen.paths:
+        raise ValueError("expected photographs, folders or clips, got none; name some")
+    time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    out = chosen.out or paths.results_dir() / "predict" / time
+    forecast = predict.predict_files(
+        chosen.paths, out, judge=chosen.judge, every_s=chosen.every, device=chosen.device
+    )
+    print(f"{forecast}\n{out / predict.TABLE}")
+    return 0 if forecast.judged else 1
 
 
 def _assets_list(chosen: argparse.Namespace) -> int:

@@ -22,6 +22,12 @@ from fer_lib.run_folder import NAME, Run, portable, write_json
 
 POINTER_VARIABLE = "FER_RUN_POINTER"
 PRESET_VARIABLE = "FER_PRESET"
+_TRAINED = {
+    "own": ("04", "judge"),
+    "own embedder": ("04", "embedder"),
+    "stand-in": ("02", "rgb"),
+    "fusion": ("02", "fusion"),
+}
 
 
 def start(
@@ -139,6 +145,25 @@ def latest(
         f"expected a finished run of {notebook}{wanted}, found none; run it first: "
         f"fer run {notebook[:2]}"
     )
+
+
+def checkpoints_in(found: Sequence[Run]) -> dict[str, Path]:
+    """Find the networks that judge, among runs of 02 and 04.
+
+    Args:
+        found: runs, the preferred first.
+
+    Returns:
+        ``own`` (emotion judge), ``own embedder``, ``stand-in`` (RGB net), ``fusion`` → checkpoint,
+        as far as there are any.
+    """
+    files: dict[str, Path] = {}
+    for run in found:
+        for name, (number, checkpoint) in _TRAINED.items():
+            path = run.checkpoint_path(checkpoint)
+            if run.notebook.startswith(number) and path.is_file():
+                files.setdefault(name, path)
+    return files
 
 
 def repeats(run: Run) -> list[Run]:

@@ -251,3 +251,20 @@ def test_a_run_that_read_all_is_not_reused_when_there_is_another():
 def test_no_run_is_no_input():
     with pytest.raises(ValueError, match="at least one finished run"):
         runs.start("05_x", Settings(), {"predictions": []})
+
+
+def test_checkpoints_are_found_by_what_they_judge(place):
+    assert runs.checkpoints_in([]) == {}
+    found = {}
+    for notebook, names in {"02_train": ["rgb", "fusion"], "04_train": ["judge"]}.items():
+        for seed in range(2):
+            run = runs.start(notebook, {"seed": seed})
+            for name in names:
+                run.checkpoint_path(name).write_bytes(b"weights")
+            found.setdefault(notebook, []).append(run)
+    old, new = found["02_train"]
+    files = runs.checkpoints_in([new, old, *found["04_train"]])
+    assert set(files) == {"stand-in", "fusion", "own"}
+    assert files["fusion"] == new.checkpoint_path("fusion")
+    new.checkpoint_path("fusion").unlink()
+    assert runs.checkpoints_in([new, old])["fusion"] == old.checkpoint_path("fusion")

@@ -127,6 +127,15 @@ def make_locator(landmarks: str, device: str) -> FaceLocator:
         raise ValueError(f"{error}, or pass LANDMARKS=five to do without the mesh") from error
 
 
+def locator_at_hand(device: str) -> FaceLocator:
+    """Give who finds faces without a download: the mesh where its file is here, then MTCNN.
+
+    Args:
+        device: where MTCNN runs.
+    """
+    return make_locator("mesh" if assets.verify(MESH_ASSET) else "five", device)
+
+
 def _own_landmarks(
     config: PreprocessConfig, source: PhotographSource, samples: pd.DataFrame
 ) -> tuple[Annotations | None, str]:
