@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from fer_lib.datasets.london import read_london_landmarks
@@ -35,6 +36,23 @@ def expression_pairs(
     }
     both = rows[first].merge(rows[second], on="subject").sort_values("subject")
     return both["index_x"].to_numpy(), both["index_y"].to_numpy()
+
+
+def some_people(index: pd.DataFrame, people: int, each: int) -> list[str]:
+    """Name pictures of known persons, as many of each as of the others as far as there are.
+
+    Args:
+        index: sample table; failed rows and unknown persons are left out.
+        people: at most so many persons, by name.
+        each: at most so many pictures of one, in the order of the table.
+
+    Returns:
+        Sample ids, person by person.
+    """
+    known = index[(index["status"] == "ok") & index["subject"].notna()]
+    chosen = sorted(known["subject"].unique())[:people]
+    rows = known[known["subject"].isin(chosen)].groupby("subject", sort=True).head(each)
+    return rows.sort_values("subject", kind="stable")["sample_id"].tolist()
 
 
 def template_in_crops(

@@ -8,7 +8,7 @@ import pytest
 
 from fer_lib import assets
 from fer_lib.datasets.london import read_london
-from fer_lib.datasets.pairs import expression_pairs, template_in_crops
+from fer_lib.datasets.pairs import expression_pairs, some_people, template_in_crops
 from fer_lib.datasets.sources import make_locator
 from fer_lib.datasets.store import Store
 from fer_lib.faces.align import LOOSE_FRAME, frame_points
@@ -49,3 +49,13 @@ def test_hand_set_points_lie_where_the_crop_puts_the_face(shared):
     eyes = np.stack([found[:2, lid].mean(1) for lid in lids], axis=1)
     frame = frame_points(LOOSE_FRAME, 112).numpy()
     assert np.abs(eyes - frame[:2]).max() < 5
+
+
+def test_some_people_are_named_person_by_person_without_failures():
+    rows = [
+        {"sample_id": f"{who}{k}", "subject": who, "status": "no_face" if k == 0 else "ok"}
+        for k in range(4) for who in ("ben", "ann", "cat")
+    ]
+    index = sample_table([*rows, {"sample_id": "stray"}])
+    assert some_people(index, 2, 2) == ["ann1", "ann2", "ben1", "ben2"]
+    assert len(some_people(index, 9, 9)) == 9
