@@ -87,6 +87,12 @@ FUSION_OPTIMISER: dict[str, float | bool | tuple[float, float]] = {
 FUSION_SECONDS: dict[str, float] = {"training epoch": 900.0, "test set": 60.0}
 """Seed 001, section 5.1: 12,271 images to train on, 3,068 to test, on one RTX A5000."""
 
+HSEMOTION_VA_MTL: dict[str, float] = {
+    "accuracy": 0.6193, "valence ccc": 0.594, "arousal ccc": 0.549, "valence rmse": 0.434,
+    "arousal rmse": 0.387,
+}
+"""HSEmotion's enet_b0_8_va_mtl on AffectNet's 4,000 validation images: 8 emotions, affect."""
+
 _FUSION_SAMPLES = (
     ("neutral", "neutral", "sadness", "neutral"),
     ("happiness", "happiness", "happiness", "happiness"),
@@ -107,6 +113,38 @@ _HSEMOTION_MODEL_1 = (
     (0.04780658, 0.12109236, 0.22110176, 0.13221651, 0.03519486, 0.1752103, 0.14923671, 0.11814097),
     (0.07998699, 0.11607216, 0.17896989, 0.15306064, 0.02150113, 0.19026837, 0.1545323, 0.10560852),
     (0.03644938, 0.1692974, 0.16875081, 0.12296025, 0.15637058, 0.1368660, 0.0675307, 0.14177483),
+)
+
+_HSEMOTION_MODEL_2 = (
+    (0.08983804, 0.11835746, 0.12076012, 0.11081797, 0.0100575, 0.26437962, 0.21224573, 0.07354358),
+    (0.02257971, 0.26237637, 0.1955304, 0.09387732, 0.33390281, 0.00605903, 0.02859106, 0.05708338),
+    (0.02389675, 0.06402919, 0.06746347, 0.07549801, 0.00375921, 0.03047472, 0.71220291,
+     0.02267566),
+    (0.02862763, 0.0861389, 0.12505601, 0.41494909, 0.02072958, 0.06575909, 0.12465041, 0.13408922),
+    (0.02268051, 0.09717619, 0.11936814, 0.39416319, 0.02387075, 0.05946692, 0.18778381,
+     0.09549052),
+    (0.06517775, 0.10123553, 0.21719702, 0.09206677, 0.02068331, 0.11065248, 0.33751765, 0.0554695),
+    (0.13064747, 0.08380242, 0.20833561, 0.09529929, 0.01045593, 0.1069052, 0.31875423, 0.04579984),
+    (0.04908623, 0.21848573, 0.18250702, 0.10341771, 0.22761634, 0.07066401, 0.07823687,
+     0.06998617),
+)
+_HSEMOTION_PREDICTED = (
+    ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "neutral", "contempt"),
+    ("neutral", "happiness", "sadness", "fear", "fear", "sadness", "sadness", "happiness"),
+)
+_CSIM = {
+    "happiness": (0.9991289551530050, 0.9991500822195200),
+    "neutral": (0.9992253874641800, 0.99937070177147),
+    "sadness": (0.999353341531626, 0.9991631364899060),
+    "disgust": (0.9993047995447710, 0.9991973576733690),
+    "surprise": (0.9991803598517230, 0.9990699802366610),
+    "anger": (0.9992440512510850, 0.9991830557048840),
+    "fear": (0.9992428167300590, 0.9991767291212830),
+    "contempt": (0.9991535004929470, 0.9990630171746850),
+}
+_EMONET_DEMO = (
+    ("neutral", -0.276, 0.214), ("happiness", 0.531, 0.317), ("happiness", 0.849, 0.130),
+    ("surprise", 0.255, 0.829), ("surprise", 0.578, 0.547),
 )
 
 
@@ -186,11 +224,50 @@ def fusion_samples() -> pd.DataFrame:
     return pd.DataFrame(list(_FUSION_SAMPLES), columns=["true", "landmarks", "rgb", "fusion"])
 
 
-def hsemotion_probabilities() -> pd.DataFrame:
-    """Give seed 000's first table: HSEmotion probabilities of one edited face per emotion.
+def hsemotion_probabilities(model: int = 1) -> pd.DataFrame:
+    """Give a table of seed 000: HSEmotion probabilities of one edited face per emotion.
+
+    Args:
+        model: 1 or 2, the two editors that the seed compares.
 
     Returns:
         Rows are the target emotions, columns the judge's classes in its own alphabetical order.
     """
+    rows = {1: _HSEMOTION_MODEL_1, 2: _HSEMOTION_MODEL_2}[model]
     columns = list(emotion_order("hsemotion8"))
-    return pd.DataFrame(_HSEMOTION_MODEL_1, index=list(_HSEMOTION_ROWS), columns=columns)
+    return pd.DataFrame(list(rows), index=list(_HSEMOTION_ROWS), columns=columns)
+
+
+def hsemotion_predicted() -> pd.DataFrame:
+    """Give seed 000's second pair of tables: what the edited face of each emotion was named.
+
+    Returns:
+        Rows are the target emotions, columns ``model 1`` and ``model 2``; one face per cell.
+    """
+    columns = {f"model {k + 1}": names for k, names in enumerate(_HSEMOTION_PREDICTED)}
+    return pd.DataFrame(columns, index=list(_HSEMOTION_ROWS))
+
+
+def csim() -> pd.DataFrame:
+    """Give seed 002's two tables of CSIM per emotion (CosFace), in the deck's order of pages.
+
+    The deck does not say how many faces a number rests on. All sixteen lie within 0.0004 of each
+    other: untrained networks give such values between strangers.
+
+    Returns:
+        Rows are emotions, columns ``first table`` and ``second table``.
+    """
+    return pd.DataFrame.from_dict(_CSIM, orient="index", columns=["first table", "second table"])
+
+
+def emonet_demo() -> pd.DataFrame:
+    """Give the five faces of seed 000's trial of EmoNet, in the order in which they are printed.
+
+    Which of them is source, target and output is told by the page's layout alone, which the text
+    does not keep. The first is called neutral at an intensity of 0.35, which EmoNet's own cleaning
+    rule (below 0.2) excludes.
+
+    Returns:
+        Columns ``emotion``, ``valence``, ``arousal``.
+    """
+    return pd.DataFrame(list(_EMONET_DEMO), columns=["emotion", "valence", "arousal"])

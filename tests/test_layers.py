@@ -9,15 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "fer_lib"
 LAYERS = (
-    ("labels", "config", "paths", "assets", "weights", "tables", "published", "progress",
-     "parameters", "measurements", "provenance", "torch_files", "unpickler"),
+    ("labels", "config", "paths", "assets", "asset_entries", "weights", "tables",
+     "published", "progress", "parameters", "measurements", "provenance", "torch_files",
+     "unpickler"),
     ("media", "faces"),
     ("datasets",),
     ("networks",),
     ("training", "editing"),
     ("evaluation",),
     ("plots", "runs", "run_folder", "pages"),
-    ("execute", "report", "report_index", "explore", "study"),
+    ("execute", "report", "report_index", "predict", "explore", "study"),
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -33,6 +34,8 @@ FENCES = {
     "cv2": ("faces",),
     "av": ("media",),
     "hsemotion": ("evaluation",),
+    "lpips": ("evaluation",),
+    "pytorch_metric_learning": ("training",),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 

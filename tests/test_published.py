@@ -120,3 +120,25 @@ def test_hsemotion_rows_are_distributions_and_anger_loses_to_neutral():
     winners = table.idxmax(axis=1)
     assert winners["anger"] == "neutral"
     assert (winners.drop("anger") == winners.drop("anger").index).all()
+
+
+@pytest.mark.parametrize(("model", "right"), [(1, 7), (2, 4)])
+def test_seed_000_names_the_largest_probability_of_each_row(model, right):
+    table = published.hsemotion_probabilities(model)
+    assert table.sum(axis=1).to_numpy() == pytest.approx(1, abs=2e-6)
+    predicted = published.hsemotion_predicted()[f"model {model}"]
+    assert table.idxmax(axis=1).to_dict() == predicted.to_dict()
+    assert (predicted == predicted.index).sum() == right
+
+
+def test_seed_002_gives_every_emotion_nearly_one_csim():
+    table = published.csim()
+    assert table.shape == (8, 2)
+    assert np.ptp(table.to_numpy()) == pytest.approx(3.1e-4, abs=1e-5)
+    assert table.to_numpy().min() > 0.999
+
+
+def test_the_neutral_face_of_the_emonet_trial_is_not_neutral_by_its_rule():
+    first = published.emonet_demo().iloc[0]
+    assert first["emotion"] == "neutral"
+    assert np.hypot(first["valence"], first["arousal"]) == pytest.approx(0.349, abs=1e-3)

@@ -16,6 +16,43 @@ from fer_lib.labels import EMOTIONS
 from fer_lib.tables import probability_columns, probability_emotions
 
 
+def judged_edits(edits: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """Put a judge's answers beside the edits that they are about, each picture once per target.
+
+    Args:
+        edits: edits of one editor; ``image`` names what was judged.
+        answers: a judge's, by ``sample_id``.
+
+    Returns:
+        The edits with ``emotion`` (the target) and the judge's columns, NaN where the picture was
+        not judged.
+    """
+    aimed = edits.rename(columns={"target_emotion": "emotion"})
+    once = aimed.drop_duplicates(["image", "emotion"])
+    return once.merge(answers.rename(columns={"sample_id": "image"}), on="image", how="left")
+
+
+def affect_positions(edits: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """Give mean valence and arousal of source, true edit and output for each target emotion.
+
+    Args:
+        edits: edits of one editor.
+        answers: of a judge of affect, by ``sample_id``.
+
+    Returns:
+        Rows are targets in canonical order; columns ``n`` (edits of which all three were judged)
+        and two levels: ``source``, ``true edit``, ``output``, each ``valence`` and ``arousal``.
+    """
+    felt = answers.set_index("sample_id")[["valence", "arousal"]]
+    named = {"source": "source_id", "true edit": "true_edit", "output": "image"}
+    parts = {name: felt.reindex(edits[at]).reset_index(drop=True) for name, at in named.items()}
+    table = pd.concat(parts, axis=1).set_index(pd.Index(edits["target_emotion"], name=None))
+    known = table.dropna()
+    means = known.groupby(level=0).mean()
+    means.insert(0, ("edits", "n"), known.groupby(level=0).size())
+    return means.reindex([name for name in EMOTIONS if name in means.index])
+
+
 class ProbabilityTable(NamedTuple):
     """Mean probabilities: rows are target emotions, columns the judge's classes alphabetically.
 

@@ -11,6 +11,7 @@ from fer_lib.plots.charts import (
 )
 from fer_lib.plots.face_fits import error_map, fit_sheet, score_bars, transfer_strip
 from fer_lib.plots.fusion import label_strip, leak_figure, right_wrong, weight_sweep
+from fer_lib.plots.identity import identity_histogram
 from fer_lib.plots.saliency import (
     SALIENCY_CAPTION,
     FaceExplanation,
@@ -19,6 +20,7 @@ from fer_lib.plots.saliency import (
     saliency_panel,
 )
 from fer_lib.plots.sheets import contact_sheet
+from fer_lib.plots.tradeoff import tradeoff
 
 __all__ = [
     "SALIENCY_CAPTION",
@@ -30,6 +32,7 @@ __all__ = [
     "error_map",
     "explanation_figure",
     "fit_sheet",
+    "identity_histogram",
     "intervals",
     "label_strip",
     "leak_figure",
@@ -39,6 +42,7 @@ __all__ = [
     "saliency_panel",
     "score_bars",
     "speeds",
+    "tradeoff",
     "training_curves",
     "transfer_strip",
     "weight_sweep",
