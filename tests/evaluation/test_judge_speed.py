@@ -103,7 +103,7 @@ def test_crops_are_parts_of_the_pictures():
 def test_the_fastest_way_is_that_of_the_package():
     times = pd.DataFrame({
         "way": ["a, slow", "a, quick", "a, slow", "a, quick", "b"],
-        "seconds": [3.0, 2.0, 1.5, 2.1, 0.1],
+        "seconds": [3.0, 1.4, 1.5, 2.1, 0.1],
     })  # fmt: skip
     assert fastest(times, "a") == "a, quick"
     assert fastest(times, "b") == "b"
@@ -123,5 +123,6 @@ class Hoarder:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory is read from /proc")
 def test_memory_that_is_kept_is_seen():
-    assert memory_growth(Hoarder(8), crops(), 30) > 100
+    # So large that none of it comes out of memory that was freed before.
+    assert memory_growth(Hoarder(64), crops(), 6) > 150
     assert memory_growth(Hoarder(0), crops(), 20) < 8
