@@ -131,11 +131,13 @@ def predict_files(
         ValueError: the recogniser cannot be had here; and as ``find_reader`` and ``predict``.
     """
     chosen = str(resolve_device(device))
-    reader = find_reader(judge, chosen)
+    trained = trained_checkpoints()
+    name = judge or _default(trained)
+    reader = find_reader(name, chosen)
     if isinstance(reader, Absent):
         raise ValueError(f"{reader.name} cannot answer here: {reader.reason}")
     forecast = predict(sources, reader, locator_at_hand(chosen), out, every_s=every_s)
-    path = trained_checkpoints().get(judge or _default(trained_checkpoints()))
+    path = trained.get(name)
     if path is not None and _learned_from_drawings(Run(path.parent.parent)):
         forecast.notes.append(
             f"{reader.name} has learned from drawn faces alone, its answers about photographs mean "

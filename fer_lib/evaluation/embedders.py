@@ -118,13 +118,7 @@ def load_own_embedder(path: Path, device: torch.device | str = "cpu") -> Embedde
 def _weights_file(name: str) -> Path:
     if name not in assets.registry():
         return paths.data_dir() / "raw" / f"{name}.pt"
-    if not assets.verify(name):
-        raise assets.AssetError(
-            f"{name} is unavailable, its weights are not under data/raw; run "
-            f"`fer assets get {name}`, or fetch {assets.registry()[name].url} elsewhere and put "
-            "it there"
-        )
-    return assets.get(name)
+    return assets.require(name)
 
 
 def _tight_crops(images: Tensor, five: Tensor, size: int) -> tuple[Tensor, Tensor]:
