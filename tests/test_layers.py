@@ -139,8 +139,9 @@ def outside():
     return (dict(os.environ), list(warnings.filters), os.getcwd())
 before, around = state(), outside()
 import importlib, pkgutil, fer_lib
-third = ("timm torchvision accelerate pandas scipy.stats seaborn papermill nbconvert "
-         "facenet_pytorch safetensors.torch tqdm.auto PIL.Image pyarrow").split()
+third = ("timm torchvision diffusers.models.unets.unet_2d accelerate pandas scipy.stats seaborn "
+         "papermill nbconvert facenet_pytorch safetensors.torch tqdm.auto PIL.Image "
+         "pyarrow").split()
 for name in third:
     importlib.import_module(name)
 around = outside()

@@ -14,16 +14,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fer_lib.faces.expression import clip_expression
 from fer_lib.faces.morphable import MorphableModel
 from fer_lib.faces.params import CAMERA_COLUMNS, FaceParams
 from fer_lib.networks.face_view import View
+from fer_lib.networks.group_resnet import DEPTHS, trunk, trunk_features
 from fer_lib.networks.mesh_reader import MeshReader
 
-_DEPTHS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3))}
-_CELLS = 2
 _LOG_VARIANCE = (-8.0, 4.0)
 _INSIDE = (0.02, 0.98)
 _GREY, _CONTRAST = 0.45, 0.25
@@ -69,7 +67,7 @@ class FaceEncoderSpec:
         Raises:
             ValueError: depth, width, share or camera is refused.
         """
-        if self.depth not in _DEPTHS or self.width % 4 or self.width <= 0:
+        if self.depth not in DEPTHS or self.width % 4 or self.width <= 0:
             raise ValueError(
                 "expected depth 18 or 50 and a width that is a multiple of 4, got "
                 f"{self.depth} and {self.width}"
@@ -128,9 +126,8 @@ class FaceEncoder(nn.Module):
     def __init__(self, spec: FaceEncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        block, layers = _DEPTHS[spec.depth]
-        self.trunk = _trunk(spec, block, layers)
-        self.image_layer = nn.Linear(8 * spec.width * block.expansion * _CELLS**2, spec.hidden)
+        self.trunk = trunk(spec.depth, spec.width, spec.image_size)
+        self.image_layer = nn.Linear(trunk_features(spec.depth, spec.width), spec.hidden)
         self.no_image = nn.Parameter(torch.zeros(spec.hidden))
         total = sum(spec.sizes.values())
         if spec.mesh_modes:
@@ -317,33 +314,3 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, outputs)
     )
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(32, channels // 4), channels)
-
-
-def _trunk(spec: FaceEncoderSpec, block: type[nn.Module], layers: Sequence[int]) -> nn.Sequential:
-    parts = [nn.Conv2d(3, spec.width, 7, 2, 3, bias=False), _norm(spec.width), nn.ReLU()]
-    # Published images have 224 px; small ones cannot afford to lose half of them here.
-    parts += [nn.MaxPool2d(3, 2, 1)] if spec.image_size >= 128 else []
-    inputs = spec.width
-    for stage, count in enumerate(layers):
-        planes = spec.width * 2**stage
-        for number in range(count):
-            stride = 2 if stage and not number else 1
-            parts.append(_block(block, inputs, planes, stride))
-            inputs = planes * block.expansion
-    # Where a feature lies tells where the face lies: a mean over the whole image would lose it.
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(_CELLS))
-
-
-def _block(block: type[nn.Module], inputs: int, planes: int, stride: int) -> nn.Module:
-    outputs, shortcut = planes * block.expansion, None
-    if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), _norm(outputs))
-    made = block(inputs, planes, stride, shortcut, norm_layer=_norm)
-    # Blocks start as identities, as in torchvision's zero_init_residual.
-    last = made.bn3 if block is Bottleneck else made.bn2
-    nn.init.zeros_(last.weight)
-    return made

@@ -57,13 +57,13 @@ class View(NamedTuple):
         """Cut the views out.
 
         Args:
-            faces: (B,S,S,3) uint8 crops.
+            faces: (B,S,S,3) uint8 crops, or (B,3,S,S) float in [0, 1].
             size: side of the view in pixels.
 
         Returns:
             (B,3,size,size) float32 RGB in [0, 1]; the crop's edge is continued outside.
         """
-        crop_px = faces.shape[1]
+        crop_px = faces.shape[-2]
         linear = self.linear * (size / crop_px)
         # Where the centre of pixel 0 of the crop comes to lie, from pixel centre to pixel centre.
         corner = (self.linear.sum(2) * (0.5 / crop_px - 0.5) + self.shift + 0.5) * size - 0.5
