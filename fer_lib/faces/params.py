@@ -107,6 +107,19 @@ class FaceParams:
         }
         return cls(**tensors, camera_kind=kinds[0])
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[FaceParams]) -> FaceParams:
+        """Put batches of one model and one kind of camera behind each other.
+
+        Raises:
+            ValueError: the kinds of camera differ.
+        """
+        kinds = sorted({part.camera_kind for part in parts})
+        if len(kinds) != 1:
+            raise ValueError(f"expected faces of one kind of camera, got {kinds}; keep them apart")
+        tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
+        return cls(**tensors, camera_kind=kinds[0])
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> FaceParams:
         changed = {name: function(getattr(self, name)) for name in _TENSORS}
         return dataclasses.replace(self, **changed)
