@@ -132,3 +132,24 @@ def test_an_empty_loader_is_refused():
     network, optimiser, step, _ = line_problem()
     with pytest.raises(ValueError, match="at least one batch"):
         fit(step, [], [network], optimiser, 1)
+
+
+def test_on_step_hears_of_every_step_after_it_is_done():
+    network, optimiser, step, loader = line_problem()
+    start, heard, moved = network.weight.detach().clone(), [], []
+
+    def listen(done):
+        heard.append(done)
+        moved.append(not torch.equal(network.weight, start))
+
+    fit(step, loader, [network], optimiser, 2, on_step=listen)
+    assert heard == list(range(1, 9))
+    assert all(moved)
+
+
+def test_long_gradients_are_shortened():
+    network, optimiser, step, loader = line_problem()
+    start = network.weight.detach().clone(), network.bias.detach().clone()
+    fit(step, [next(iter(loader))], [network], optimiser, 1, max_gradient_norm=0.01)
+    moved = torch.cat([(network.weight - start[0]).flatten(), network.bias - start[1]])
+    assert moved.norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
