@@ -92,3 +92,23 @@ def test_faces_are_called_after_their_source_or_their_head():
     assert config.PreprocessConfig(**{**PREPROCESS, "model": "ict"}).data_name == "ict"
     with pytest.raises(ValueError, match="MODEL"):
         config.PreprocessConfig(**{**PREPROCESS, "model": "flame"})
+
+
+EDITOR = dict(store="s", second_store="", pairs="", photographs="", image_size=16, widths=(8, 8),
+              depth=18, code_width=4, code_length=8, prior_steps=1, shape_steps=1,
+              checkpoint_steps=1, batch_size=2, prior_learning_rate=1e-3, shape_learning_rate=1e-3,
+              ema=0.99, train_faces=8, read_faces=0, keeping_weight=0.1,
+              sampling_steps=2, edit_steps=2, test_pairs=2, noise_seeds=1, encoder_epochs=1,
+              judges=(),
+              embedders=(), lpips=(), precision="fp32", seed=0, device="cpu")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("depth", 34), ("image_size", 8), ("prior_steps", 0), ("shape_steps", 0), ("ema", 1.0),
+    ("read_faces", -1), ("keeping_weight", -1.0), ("widths", ()), ("batch_size", 0),
+    ("widths", (8, 8, 8, 8, 8, 8)), ("shape_learning_rate", 0.0), ("precision", "fp16"),
+])
+def test_an_impossible_rig_editor_is_refused(name, value):
+    assert config.RigEditorConfig(**EDITOR).widths == (8, 8)
+    with pytest.raises(ValueError, match=name.upper()):
+        config.RigEditorConfig(**{**EDITOR, name: value})

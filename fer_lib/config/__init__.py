@@ -18,6 +18,7 @@ from fer_lib.config.training import (
     FusionConfig,
     HseTrainConfig,
     PreprocessConfig,
+    RigEditorConfig,
     StudyConfig,
     TrainConfig,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "HseTrainConfig",
     "JudgeConfig",
     "PreprocessConfig",
+    "RigEditorConfig",
     "StudyConfig",
     "TrainConfig",
     "resolve_device",

@@ -61,6 +61,7 @@ class BenchmarkConfig(Config):
     training_rounds: int
     rendered: int
     judged: int
+    edits: int
     seed: int
     device: str
 
@@ -68,7 +69,7 @@ class BenchmarkConfig(Config):
         """Refuse sources without a folder, nothing to time and other than two widths."""
         one_of("source", self.source, SOURCES)
         check_root(self.source, self.root)
-        for name in ("images", "rounds", "training_rounds", "rendered", "judged"):
+        for name in ("images", "rounds", "training_rounds", "rendered", "judged", "edits"):
             at_least(name, getattr(self, name), 1)
         at_least("faces", self.faces, 2)
         if len(self.widths) != 2:

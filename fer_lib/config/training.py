@@ -1,4 +1,4 @@
-"""Settings of the notebooks that prepare data and train recognisers and encoders: 01 to 06."""
+"""Settings of the notebooks that prepare data and train networks: 01 to 07."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ RGB_FEATURES = ("in_sample", "out_of_fold")
 RIVALS = ("log-probabilities", "out of fold", "fine-tuned", "from scratch")
 BACKBONES = ("b0", "b2", "tiny")
 MARGINS = ("cosface", "arcface")
+_RIG_COUNTS = (
+    "code_width", "code_length", "prior_steps", "shape_steps", "checkpoint_steps", "batch_size",
+    "train_faces", "sampling_steps", "edit_steps", "test_pairs", "noise_seeds", "encoder_epochs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -223,3 +227,61 @@ class FaceEncoderConfig(Config):
             raise ValueError(
                 f"PAIRS_ROOT: expected the folder of PAIRS from / on, got {self.pairs_root!r}"
             )
+
+
+@dataclass(frozen=True)
+class RigEditorConfig(Config):
+    """Settings of notebook 07: which faces, the networks, their two trainings and the edits."""
+
+    store: str
+    second_store: str
+    pairs: str
+    photographs: str
+    image_size: int
+    widths: tuple[int, ...]
+    depth: int
+    code_width: int
+    code_length: int
+    prior_steps: int
+    shape_steps: int
+    checkpoint_steps: int
+    batch_size: int
+    prior_learning_rate: float
+    shape_learning_rate: float
+    ema: float
+    train_faces: int
+    read_faces: int
+    keeping_weight: float
+    sampling_steps: int
+    edit_steps: int
+    test_pairs: int
+    noise_seeds: int
+    encoder_epochs: int
+    judges: tuple[str, ...]
+    embedders: tuple[str, ...]
+    lpips: tuple[str, ...]
+    precision: str
+    seed: int
+    device: str
+
+    def check(self) -> None:
+        """Refuse networks, trainings and shares that cannot be."""
+        one_of("depth", self.depth, (18, 50))
+        one_of("precision", self.precision, PRECISIONS)
+        at_least("image_size", self.image_size, 16)
+        at_least("read_faces", self.read_faces, 0)
+        for name in _RIG_COUNTS:
+            at_least(name, getattr(self, name), 1)
+        for name in ("prior_learning_rate", "shape_learning_rate"):
+            above_zero(name, getattr(self, name))
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"EMA: expected 0 to below 1, got {self.ema}")
+        if not self.keeping_weight >= 0:
+            raise ValueError(f"KEEPING_WEIGHT: expected 0 or more, got {self.keeping_weight}")
+        if not self.widths or self.image_size % 2 ** (len(self.widths) - 1):
+            raise ValueError(
+                f"WIDTHS: expected so many levels that IMAGE_SIZE {self.image_size} can be halved "
+                f"between them, got {self.widths}"
+            )
+        if any(width % 4 for width in self.widths):
+            raise ValueError(f"WIDTHS: expected multiples of 4, got {self.widths}")
