@@ -45,18 +45,31 @@ def crop_photograph(
             "not found in photographs; look at faces of the store"
         )
     with TemporaryDirectory() as folder:
-        store = _store_of_one(content, Path(folder), locator, size, scheme)
-        status, remark = store.index.loc[0, ["status", "status_reason"]]
-        if status != "ok":
-            raise ValueError(remark)
+        store = store_of_one(content, Path(folder), locator, size, scheme)
+        remark = store.index.loc[0, "status_reason"]
         crops = cut_tight_crops(store, [0], image_size)
     return crops, None if pd.isna(remark) else str(remark)
 
 
-def _store_of_one(
+def store_of_one(
     content: bytes, folder: Path, locator: FaceLocator, size: int, scheme: str
 ) -> Store:
+    """Make a store of one photograph.
+
+    Args:
+        content: the bytes of an image file.
+        folder: where it is made.
+        locator: says where the face is.
+        size: side of the loose crop in pixels.
+        scheme: landmark scheme, ``ibug68`` or ``five``.
+
+    Raises:
+        ValueError: the file cannot be read, or shows no face.
+    """
     (folder / _NAME).write_bytes(content)
     samples = sample_table([{"sample_id": _NAME, "source_path": _NAME}])
     card = StoreCard("an uploaded photograph", "unknown", LOOSE_ALIGNMENT, landmark_scheme=scheme)
-    return build_store(samples, folder, folder / "store", size=size, locator=locator, card=card)
+    store = build_store(samples, folder, folder / "store", size=size, locator=locator, card=card)
+    if store.index.loc[0, "status"] != "ok":
+        raise ValueError(store.index.loc[0, "status_reason"])
+    return store
