@@ -38,7 +38,7 @@ def parameters(path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in NOTEBOOKS] >= ["01", "02", "04", "06", "09", "11"]
+    assert [path.stem[:2] for path in NOTEBOOKS] >= ["01", "02", "04", "06", "07", "09", "11"]
 
 
 @every_notebook
@@ -122,11 +122,17 @@ SMALL = {
     "06_fit_face_encoder": {
         "WIDTH": 4, "IMAGE_SIZE": 32, "HIDDEN": 32, "EPOCHS": 1, "BATCH_SIZE": 8,
     },
+    "07_train_diffusion_editor": {
+        "IMAGE_SIZE": 32, "WIDTHS": [8, 8], "CODE_WIDTH": 4, "CODE_LENGTH": 8, "PRIOR_STEPS": 4,
+        "SHAPE_STEPS": 2, "CHECKPOINT_STEPS": 2, "BATCH_SIZE": 4, "EMA": 0.5, "TRAIN_FACES": 16,
+        "READ_FACES": 8, "SAMPLING_STEPS": 2, "EDIT_STEPS": 1, "TEST_PAIRS": 4, "NOISE_SEEDS": 2,
+        "ENCODER_EPOCHS": 1,
+    },
     "09_evaluate_hsemotion": {"PEOPLE": 2, "LPIPS": ["squeeze"]},
     "11_confusion_matrices": {},
     "90_benchmarks": {
         "IMAGES": 2, "ROUNDS": 1, "FACES": 4, "FACE_PX": 192, "WIDTHS": [8, 2],
-        "TRAINING_ROUNDS": 1, "RENDERED": 2, "JUDGED": 3,
+        "TRAINING_ROUNDS": 1, "RENDERED": 2, "JUDGED": 3, "EDITS": 2,
     },
 }
 
